@@ -1,0 +1,54 @@
+# Everything a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed here.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up doctor test test-long check format clean
+
+# The first that runs and is new enough: a name on PATH may be a shim of a Python that is not there.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+HAS_UV := $(shell uv --version >/dev/null 2>&1 && echo yes)
+UV := $(if $(HAS_UV),uv,.nightshift/uv/bin/uv)
+RUN := .venv/bin/python -m starter
+
+help: ## what there is to run
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+demo: setup ## build an example, from nothing to a running app; JSON=1 prints the result as JSON
+	@$(RUN) demo $(EXAMPLE) $(if $(JSON),--json)
+
+up: setup ## keep the stack and a worker running until Ctrl-C
+	@$(RUN) up
+
+doctor: setup ## each part: real or stand-in, reachable or not, and the fix
+	@$(RUN) doctor
+
+test: setup ## the whole test suite
+	.venv/bin/pytest -m "not long and not e2b_cloud" -n 2 --dist loadfile
+
+test-long: setup ## the runs that take many minutes
+	.venv/bin/pytest -m long
+
+check: setup ## format, lint, types, import contracts, dependencies
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/basedpyright
+	.venv/bin/lint-imports
+	.venv/bin/deptry .
+
+format: setup ## format and mend what can be mended
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+setup: .venv/synced ## install what everything else needs
+
+.venv/synced: uv.lock pyproject.toml $(if $(HAS_UV),,.nightshift/uv/bin/uv)
+	@test -n "$(PYTHON)" || { echo "Nightshift needs Python 3.11 or newer; name one with PYTHON="; exit 1; }
+	@$(UV) sync --frozen --quiet --python $(PYTHON)
+	@touch $@
+
+.nightshift/uv/bin/uv:
+	@echo "installing uv, once for this checkout"
+	@$(PYTHON) -m venv .nightshift/uv
+	@.nightshift/uv/bin/python -m pip install --quiet uv
+
+clean: ## stop nothing, remove this checkout's environment and data
+	rm -rf .venv .nightshift

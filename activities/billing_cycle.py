@@ -1,0 +1,67 @@
+"""Days and billing cycles of a user: pure functions of dates. Reads no clock and no row."""
+
+import calendar
+import logging
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+DECEMBER = 12
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A billing month: from `start` up to, not including, `renewal`."""
+
+    start: date
+    renewal: date
+
+
+def zone(name: str) -> ZoneInfo:
+    """Give the time zone; an unknown one counts as UTC, so that a typo in a row stops no build."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        log.warning("There is no time zone %r; UTC is used.", name)
+        return ZoneInfo("UTC")
+
+
+def local_day(at: datetime, *, timezone: str) -> date:
+    """Give the user's day at a moment."""
+    return at.astimezone(zone(timezone)).date()
+
+
+def next_midnight(day: date, *, timezone: str) -> datetime:
+    """Give the moment, in UTC, at which the user's day after `day` begins."""
+    return datetime.combine(day + timedelta(days=1), time(), zone(timezone)).astimezone(UTC)
+
+
+def cycle_of(day: date, *, renews_on: date | None) -> Cycle:
+    """Give the cycle that holds `day`; without a renewal date cycles are calendar months.
+
+    A renewal on the 31st falls on the last day of a shorter month.
+    """
+    anchor = renews_on.day if renews_on else 1
+    this_month = _on(day.year, day.month, anchor)
+    if day < this_month:
+        return Cycle(_on(*_previous(day.year, day.month), anchor), this_month)
+    return Cycle(this_month, _on(*_next(day.year, day.month), anchor))
+
+
+def daily_allowance(*, cycle_budget: int, spent: int, days_left: int) -> int:
+    """Share out what is left of a cycle over its days left; microdollars."""
+    return max(0, cycle_budget - spent) // max(1, days_left)
+
+
+def _on(year: int, month: int, day: int) -> date:
+    return date(year, month, min(day, calendar.monthrange(year, month)[1]))
+
+
+def _previous(year: int, month: int) -> tuple[int, int]:
+    return (year, month - 1) if month > 1 else (year - 1, DECEMBER)
+
+
+def _next(year: int, month: int) -> tuple[int, int]:
+    return (year, month + 1) if month < DECEMBER else (year + 1, 1)

@@ -1,0 +1,227 @@
+"""The rows of a build: whether it may start, its number, its first message, and how it ended."""
+
+import re
+from typing import Any
+
+from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from typing_extensions import override
+
+from activities.briefs import Brief, load_brief
+from activities.days import look_at_day
+from activities.events import EventStream
+from activities.failures import classified
+from activities.money_tables import ledger
+from activities.prompt import first_message, prefix
+from activities.purchases import Purchases
+from activities.rows import dump
+from activities.settings import Settings
+from activities.tables import builds, phases, projects, restore_points
+from activities.transcript import Transcript
+from activities.users import User, is_agent_on, load_user, resolve_llm_config
+from workflows import ports
+from workflows.catalogue import definitions
+from workflows.errors import FailureType
+from workflows.models import BuildPlan, BuildRequest, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+
+ROLE = "coder"
+LONGEST_PROJECT = 100
+
+
+class Builds(ports.Builds):
+    """Keeps the builds in Postgres."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        transcript: Transcript,
+        purchases: Purchases,
+        events: EventStream,
+        settings: Settings,
+    ) -> None:
+        self._engine = engine
+        self._transcript = transcript
+        self._purchases = purchases
+        self._events = events
+        self._settings = settings
+
+    @activity.defn
+    @override
+    async def prepare_build(self, request: PrepareBuild) -> PreparedBuild:
+        """Check that the build may start; write its row, system prompt and first message."""
+        async with classified(), self._engine.begin() as connection:
+            run_id = str(activity.info().workflow_run_id)
+            if (known := await _find(connection, run_id)) is None:
+                user = await load_user(connection, request.request.user)
+                model = await self._admit(connection, user, request.request)
+                await self._write(connection, run_id, user, model, request.request)
+                known = await _find(connection, run_id)
+            assert known is not None
+            return _prepared(known, (await load_user(connection, known["user_id"])).timezone)
+
+    @activity.defn
+    @override
+    async def record_status(self, request: StatusChange) -> None:
+        """Note a step in the build's row and tell the watchers; a finished build's row stays as it is."""
+        values: dict[str, Any] = {"wake_at": request.wake_at, "changed_at": func.now()}
+        if request.status:
+            values["status"] = request.status.lower()
+        async with classified(), self._engine.begin() as connection:
+            await connection.execute(
+                update(builds)
+                .where(builds.c.id == request.build_id, builds.c.finished_at.is_(None))
+                .values(values)
+            )
+        await self._events.publish(
+            request.build_id,
+            request.event,
+            status=request.status,
+            text=request.text,
+            wake_at=request.wake_at.isoformat() if request.wake_at else None,
+        )
+
+    @activity.defn
+    @override
+    async def finish_build(self, request: FinishBuild) -> None:
+        """Close the build's row and its open reservations; tell the watchers."""
+        async with classified():
+            await self._purchases.lose_build(request.build_id)
+            async with self._engine.begin() as connection:
+                await _close(connection, request)
+        shown = request.model_dump(mode="json", exclude={"build_id"})
+        await self._events.publish(request.build_id, "build.stage.completed", **shown)
+
+    async def _admit(self, connection: AsyncConnection, user: User, request: BuildRequest) -> str:
+        """Give the model of a build that may start; raises the failure that says why it may not."""
+        if not await is_agent_on(connection, self._settings):
+            raise _refusal(
+                FailureType.AGENT_DISABLED,
+                "Builds are switched off for now. Set AUTONOMOUS_AGENT and turn the switch on to allow them.",
+            )
+        if user.suspended:
+            raise _refusal(FailureType.USER_SUSPENDED, f"user: {user.id!r} is suspended; ask an admin.")
+        model = resolve_llm_config(user, ROLE, settings=self._settings, wanted=request.model)
+        day = await look_at_day(connection, user, activity.info().started_time)
+        if day.allowance + day.added <= 0:
+            raise _refusal(
+                FailureType.NO_ALLOWANCE,
+                f"user: the plan {user.tier!r} of {user.id!r} leaves nothing to spend today. "
+                "Add budget or wait until the plan renews.",
+            )
+        return model
+
+    async def _write(
+        self, connection: AsyncConnection, run_id: str, user: User, model: str, request: BuildRequest
+    ) -> None:
+        workflow_id = str(activity.info().workflow_id)
+        project = request.project or _project_name(workflow_id)
+        await _claim_project(connection, project, user)
+        brief = await load_brief(connection, project, request)
+        restore_point = await _newest_restore_point(connection, project)
+        head = await self._open_transcript(connection, run_id, brief, is_further=restore_point is not None)
+        row = insert(builds).values(
+            id=run_id,
+            workflow_id=workflow_id,
+            project=project,
+            user_id=user.id,
+            number=await _next_number(connection, project),
+            model=model,
+            plan=brief.plan.model_dump(mode="json"),
+            head=head,
+            restore_point=restore_point,
+        )
+        await connection.execute(row.on_conflict_do_nothing(index_elements=["id"]))
+
+    async def _open_transcript(
+        self, connection: AsyncConnection, build_id: str, brief: Brief, *, is_further: bool
+    ) -> int:
+        root = await self._transcript.append(
+            connection, build_id=build_id, parent_id=None, role="system", body=dump(prefix(definitions()))
+        )
+        first = first_message(brief.idea_brief, brief.answers, brief.plan, is_further=is_further)
+        return await self._transcript.append(
+            connection, build_id=build_id, parent_id=root, role="user", body=dump(first)
+        )
+
+
+async def _find(connection: AsyncConnection, build_id: str) -> RowMapping | None:
+    return (await connection.execute(select(builds).filter_by(id=build_id))).mappings().one_or_none()
+
+
+async def _claim_project(connection: AsyncConnection, project: str, user: User) -> None:
+    """Lock the project's row, making it the user's if it is new: numbers are given to one build at a time."""
+    await connection.execute(insert(projects).values(id=project, user_id=user.id).on_conflict_do_nothing())
+    owner = await connection.execute(select(projects.c.user_id).filter_by(id=project).with_for_update())
+    if owner.scalar_one() != user.id:
+        raise _refusal(
+            FailureType.INVALID_BUILD_REQUEST,
+            f"project: {project!r} is not a project of user {user.id!r}. Choose another project id.",
+        )
+
+
+async def _next_number(connection: AsyncConnection, project: str) -> int:
+    """Count on from the builds that are ready or under way; a failed one gives its number back."""
+    newest = select(func.coalesce(func.max(builds.c.number), 0)).where(
+        builds.c.project == project, builds.c.status != "failed"
+    )
+    return (await connection.execute(newest)).scalar_one() + 1
+
+
+async def _newest_restore_point(connection: AsyncConnection, project: str) -> int | None:
+    newest = select(func.max(restore_points.c.id)).filter_by(project=project)
+    return (await connection.execute(newest)).scalar_one()
+
+
+async def _close(connection: AsyncConnection, request: FinishBuild) -> None:
+    values = request.model_dump(
+        include={"status", "outcome", "message", "debug_id", "sandbox_id", "preview_url", "workspace"}
+    )
+    if request.restore_point is not None:
+        values["restore_point"] = request.restore_point
+    spent = select(func.coalesce(func.sum(ledger.c.cost), 0)).filter_by(build_id=request.build_id)
+    await connection.execute(
+        update(builds)
+        .where(builds.c.id == request.build_id)
+        .values(
+            **values,
+            spent=spent.scalar_subquery(),
+            wake_at=None,
+            changed_at=func.now(),
+            finished_at=func.coalesce(builds.c.finished_at, func.now()),
+        )
+    )
+    if request.status == "ready":
+        await connection.execute(
+            update(phases)
+            .where(phases.c.build_id == request.build_id, phases.c.completed_at.is_(None))
+            .values(completed_at=func.now())
+        )
+
+
+def _prepared(row: RowMapping, timezone: str) -> PreparedBuild:
+    plan = BuildPlan.model_validate(row["plan"])
+    return PreparedBuild(
+        build_id=row["id"],
+        project=row["project"],
+        user=row["user_id"],
+        number=row["number"],
+        model=row["model"],
+        head=row["head"],
+        timezone=timezone,
+        restore_point=row["restore_point"],
+        checks=plan.checks,
+        start=plan.start,
+    )
+
+
+def _project_name(workflow_id: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", workflow_id)[:LONGEST_PROJECT]
+    return name.strip("-._") or "project"
+
+
+def _refusal(kind: FailureType, text: str) -> ApplicationError:
+    return ApplicationError(text, type=kind, non_retryable=True)

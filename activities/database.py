@@ -1,0 +1,53 @@
+"""The database's engine and schema: opens it, brings it up to date. Knows no table's meaning."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from activities.settings import Settings
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+UPGRADE_LOCK = 0x4E53_0001
+"""Advisory lock: two processes may start at once, one migrates, the other finds it done."""
+POOL_SIZE = 20
+"""Connections that one process keeps; activities hold one only inside a transaction."""
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
+    """Open the pool of connections and close it at the end; a connection is tried before it is lent."""
+    engine = create_async_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"command_timeout": 60, "server_settings": {"application_name": "nightshift"}},
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def upgrade_database(url: str) -> None:
+    """Bring the schema to the newest version; safe to run twice, and from two processes at once."""
+    engine = create_async_engine(url, poolclass=NullPool, hide_parameters=True)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config(MIGRATIONS / "alembic.ini", attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS))
+    command.upgrade(config, "head")

@@ -1,0 +1,123 @@
+"""The row of a user's day: opened with its allowance, locked while money is reserved, read as a Balance."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.billing_cycle import cycle_of, daily_allowance, local_day, next_midnight
+from activities.money_tables import days, ledger
+from activities.users import User
+from workflows.turns import Balance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """A user's day and the money in it, microdollars."""
+
+    user: User
+    day: date
+    allowance: int
+    """Fixed when the day was opened."""
+    added: int
+    """Added by hand since."""
+
+    @property
+    def fresh(self) -> int:
+        """What a day of an unspent cycle gives; microdollars."""
+        cycle = cycle_of(self.day, renews_on=self.user.renews_on)
+        return self.user.cycle_budget // (cycle.renewal - cycle.start).days
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What the ledger says of a day, microdollars."""
+
+    settled: int
+    reserved: int
+    lost: int
+    reserved_by_others: int
+    """By other builds of the user."""
+
+
+async def open_day(connection: AsyncConnection, user: User, at: datetime) -> Day:
+    """Lock the user's day until the transaction ends, opening it with its allowance if it is new.
+
+    `at` is the server's time of the activity, never this machine's clock.
+    """
+    day = local_day(at, timezone=user.timezone)
+    query = select(days.c.allowance, days.c.added).filter_by(user_id=user.id, day=day).with_for_update()
+    found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        allowance = await _allowance(connection, user, day)
+        await connection.execute(
+            insert(days).values(user_id=user.id, day=day, allowance=allowance).on_conflict_do_nothing()
+        )
+        found = (await connection.execute(query)).one()
+    return Day(user=user, day=day, allowance=found.allowance, added=found.added)
+
+
+async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> Day:
+    """Give the user's day without locking or opening it."""
+    day = local_day(at, timezone=user.timezone)
+    query = select(days.c.allowance, days.c.added).filter_by(user_id=user.id, day=day)
+    found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        return Day(user=user, day=day, allowance=await _allowance(connection, user, day), added=0)
+    return Day(user=user, day=day, allowance=found.allowance, added=found.added)
+
+
+async def add_up(connection: AsyncConnection, day: Day, *, build_id: str) -> Sums:
+    """Add up the ledger of a day."""
+    open_ones = ledger.c.state == "reserved"
+    query = select(
+        _sum(ledger.c.cost, ledger.c.state == "settled").label("settled"),
+        _sum(ledger.c.reserved, open_ones).label("reserved"),
+        _sum(ledger.c.cost, ledger.c.state == "lost").label("lost"),
+        _sum(ledger.c.reserved, open_ones & (ledger.c.build_id != build_id)).label("by_others"),
+    ).filter_by(user_id=day.user.id, day=day.day)
+    found = (await connection.execute(query)).one()
+    return Sums(
+        settled=int(found.settled),
+        reserved=int(found.reserved),
+        lost=int(found.lost),
+        reserved_by_others=int(found.by_others),
+    )
+
+
+async def balance_of(connection: AsyncConnection, day: Day, *, build_id: str, worst_case: int = 0) -> Balance:
+    """Read a day's balance, and what the build spent on all its days."""
+    sums = await add_up(connection, day, build_id=build_id)
+    spent = select(_sum(ledger.c.cost, ledger.c.state.in_(("settled", "lost")))).filter_by(build_id=build_id)
+    return Balance(
+        day=day.day,
+        allowance=day.allowance + day.added,
+        settled=sums.settled,
+        reserved=sums.reserved,
+        lost=sums.lost,
+        worst_case=worst_case,
+        wakes_at=next_midnight(day.day, timezone=day.user.timezone),
+        build_spent=int((await connection.execute(spent)).scalar_one()),
+    )
+
+
+async def _allowance(connection: AsyncConnection, user: User, day: date) -> int:
+    """Share out the cycle's money; what was added by hand earlier in the cycle paid for its own day."""
+    cycle = cycle_of(day, renews_on=user.renews_on)
+    owed = _sum(ledger.c.cost) + _sum(ledger.c.reserved, ledger.c.state == "reserved")
+    spent = select(owed).where(ledger.c.user_id == user.id, ledger.c.day >= cycle.start, ledger.c.day < day)
+    added = select(_sum(days.c.added)).where(
+        days.c.user_id == user.id, days.c.day >= cycle.start, days.c.day < day
+    )
+    return daily_allowance(
+        cycle_budget=user.cycle_budget + int((await connection.execute(added)).scalar_one()),
+        spent=int((await connection.execute(spent)).scalar_one()),
+        days_left=(cycle.renewal - day).days,
+    )
+
+
+def _sum(amount: ColumnElement[int], condition: ColumnElement[bool] | None = None) -> ColumnElement[int]:
+    total = func.sum(amount)
+    return func.coalesce(total.filter(condition) if condition is not None else total, 0)

@@ -1,0 +1,82 @@
+"""Rows of the ledger: reserved, then settled, lost or released. SQL only, inside the caller's transaction."""
+
+from dataclasses import replace
+
+from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.days import Day
+from activities.money_tables import ledger
+from activities.orders import Bought, Order
+from activities.prices import Usage, price_of
+
+INPUT = ("input_tokens", "cache_read_tokens", "cache_write_tokens")
+"""The columns that are known once a stream has begun."""
+
+
+async def bought(connection: AsyncConnection, message_id: int) -> Bought | None:
+    """Give the reply to a question if one was settled."""
+    query = select(ledger.c.reply_id).filter_by(message_id=message_id, state="settled")
+    reply_id = (await connection.execute(query)).scalar_one_or_none()
+    return Bought(reply_id=reply_id) if reply_id else None
+
+
+async def open_entry(
+    connection: AsyncConnection, order: Order, day: Day, values: dict[str, int | str]
+) -> int:
+    """Reserve: write a row of the ledger and give its id."""
+    made = await connection.execute(
+        insert(ledger)
+        .values(
+            build_id=order.build_id,
+            user_id=order.user,
+            day=day.day,
+            state="reserved",
+            model=order.model,
+            opened_at=order.at,
+            **values,
+        )
+        .returning(ledger.c.id)
+    )
+    return made.scalar_one()
+
+
+async def lock_entry(connection: AsyncConnection, reservation_id: int) -> RowMapping:
+    """Lock a row of the ledger until the transaction ends."""
+    query = select(ledger).filter_by(id=reservation_id).with_for_update()
+    return (await connection.execute(query)).mappings().one()
+
+
+async def lose_open(connection: AsyncConnection, build_id: str) -> int:
+    """Mark every open reservation of a build as lost; gives how many there were."""
+    query = select(ledger).filter_by(build_id=build_id, state="reserved").with_for_update()
+    entries = (await connection.execute(query)).mappings().all()
+    for entry in entries:
+        await lose_entry(connection, entry, why="its attempt never came back")
+    return len(entries)
+
+
+async def lose_entry(
+    connection: AsyncConnection, entry: RowMapping, *, why: str, seen: Usage | None = None
+) -> None:
+    """Price the input as the provider counted it and all the output it could give; unseen: the worst case."""
+    seen = seen or Usage(**{name: entry[name] for name in INPUT})
+    values: dict[str, int | str] = {"cost": entry["reserved"]}
+    if seen.input_tokens:
+        most = replace(seen, output_tokens=entry["max_tokens"])
+        price = price_of(entry["model"], most, at=entry["opened_at"])
+        values = usage_values(most) | {"cost": price.microdollars}
+    await close_entry(connection, entry["id"], state="lost", note=why, **values)
+
+
+async def close_entry(connection: AsyncConnection, entry_id: int, **values: int | str) -> None:
+    """Write a row's last state."""
+    await connection.execute(
+        update(ledger).where(ledger.c.id == entry_id).values(**values, closed_at=func.now())
+    )
+
+
+def usage_values(usage: Usage) -> dict[str, int | str]:
+    """Give the columns of a usage."""
+    return {name: getattr(usage, name) for name in (*INPUT, "output_tokens")}

@@ -1,0 +1,148 @@
+"""Turns any exception into the failure that Temporal records: retried, refused for good, or a bug of ours.
+
+Owns the texts. No secret and no response body passes through: texts are made of names, codes
+and, for a refused request, the provider's own short sentence with keys masked.
+"""
+
+import logging
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anthropic
+import botocore.exceptions as boto
+import httpx2
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from sqlalchemy import exc as sql
+from temporalio.exceptions import ApplicationError
+
+from activities.retry_after import retry_after
+from activities.verdicts import Verdict, verdict_on
+from workflows.errors import FailureType
+
+DETAIL_CHARS = 300
+"""How much of a provider's sentence is shown."""
+
+
+_PASSING_TYPES = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
+_PASSING_STATUS = frozenset({408, 409, 425, 429})
+_SERVERS_FAULT = 500
+_PASSING_CODES = frozenset(
+    {
+        Code.ABORTED,
+        Code.CANCELED,
+        Code.DEADLINE_EXCEEDED,
+        Code.INTERNAL,
+        Code.RESOURCE_EXHAUSTED,
+        Code.UNAVAILABLE,
+        Code.UNKNOWN,
+    }
+)
+_PASSING_SQLSTATES = ("08", "25P03", "25P04", "40", "53", "55P03", "57", "58")
+_SECRET = re.compile(r"sk-[\w-]{6,}|e2b_\w+|AKIA\w+|(?<=://)[^@/\s]+(?=@)|(?<=Bearer )\S+")
+
+log = logging.getLogger(__name__)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether asking again may help."""
+    verdict = verdict_on(type(error))
+    return verdict is Verdict.RETRY or (verdict is Verdict.BY_CODE and _is_passing_code(error))
+
+
+def classify(error: BaseException) -> ApplicationError:
+    """Turn any exception into the failure that Temporal records: retried, refused, or a bug."""
+    if isinstance(error, ApplicationError):
+        return error
+    name, facts = type(error).__name__, _facts(error)
+    if is_passing(error):
+        return ApplicationError(
+            f"A service does not answer as it should ({facts}); it is asked again.",
+            type=FailureType.RETRYABLE,
+            next_retry_delay=retry_after(error),
+        )
+    if isinstance(error, anthropic.AnthropicError) and verdict_on(type(error)) is not Verdict.BUG:
+        return ApplicationError(
+            f"The model's provider refuses this for good ({facts}): {_sentence(error)}",
+            type=FailureType.MODEL_REJECTED,
+            non_retryable=True,
+        )
+    detail = "" if verdict_on(type(error)) else f": {mask(str(error))[:DETAIL_CHARS]}"
+    return ApplicationError(
+        f"A bug of ours or a wrong setting ({facts}){detail}", type=name, non_retryable=True
+    )
+
+
+@asynccontextmanager
+async def classified() -> AsyncGenerator[None]:
+    """Let only classified failures leave an activity; the cause stays in the worker's log."""
+    try:
+        yield
+    except ApplicationError:
+        raise
+    except Exception as error:  # the boundary: whatever happens inside is classified
+        failure = classify(error)
+        if failure.non_retryable:
+            log.exception("%s", failure)
+        # The cause's text would stand in history, and may hold what a vendor echoed.
+        raise failure from None
+
+
+def never_began(error: BaseException) -> bool:
+    """Tell whether the model's provider did nothing: it answered with an error, or was never reached."""
+    if isinstance(error, anthropic.APIConnectionError):
+        return isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout))
+    return isinstance(error, anthropic.APIStatusError)
+
+
+def mask(text: str) -> str:
+    """Blank what looks like a key, a password in an address, or a bearer token."""
+    return _SECRET.sub("***", text)
+
+
+def _is_passing_code(error: BaseException) -> bool:
+    if isinstance(error, ConnectError):
+        return error.code in _PASSING_CODES
+    if isinstance(error, sql.DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        return error.connection_invalidated or state.startswith(_PASSING_SQLSTATES)
+    if getattr(error, "type", None) in _PASSING_TYPES:
+        return True
+    status = _status(error)
+    return status is not None and (status >= _SERVERS_FAULT or status in _PASSING_STATUS)
+
+
+def _status(error: BaseException) -> int | None:
+    response: Any = getattr(error, "response", None)
+    if isinstance(error, boto.ClientError):
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return getattr(response, "status_code", None)
+
+
+def _facts(error: BaseException) -> str:
+    """Name the exception by class, status, code and request id, never by its text."""
+    found = {
+        "status": _status(error),
+        "type": getattr(error, "type", None),
+        "code": _code(error),
+        "request": getattr(error, "request_id", None),
+    }
+    return ", ".join((type(error).__name__, *(f"{key} {value}" for key, value in found.items() if value)))
+
+
+def _code(error: BaseException) -> str | None:
+    if isinstance(error, ConnectError):
+        return error.code.value
+    if isinstance(error, sql.DBAPIError):
+        return getattr(error.orig, "sqlstate", None)
+    if isinstance(error, boto.ClientError):
+        answer: Any = getattr(error, "response", {})
+        return str(answer.get("Error", {}).get("Code"))
+    return getattr(error, "error_code", None)
+
+
+def _sentence(error: anthropic.AnthropicError) -> str:
+    said = getattr(error, "api_message", None)
+    return mask(said)[:DETAIL_CHARS] if isinstance(said, str) else "no reason was given."

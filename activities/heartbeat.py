@@ -1,0 +1,25 @@
+"""Heartbeats in the background of an activity, so that a lost worker is noticed and a cancel arrives."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from temporalio import activity
+
+
+@asynccontextmanager
+async def heartbeating(every: timedelta) -> AsyncGenerator[None]:
+    """Beat at once and then at this interval until the block ends; a blocked event loop does not beat."""
+    beats = asyncio.create_task(_beat(every.total_seconds()))
+    try:
+        yield
+    finally:
+        beats.cancel()
+        await asyncio.wait({beats})
+
+
+async def _beat(seconds: float) -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(seconds)

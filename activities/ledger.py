@@ -1,0 +1,164 @@
+"""The money of a user's day, for reading: balances, receipts, live numbers; and what admins change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+from typing_extensions import override
+
+from activities.days import balance_of, look_at_day, open_day
+from activities.events import EventStream
+from activities.failures import classified
+from activities.money_tables import days, ledger, switches
+from activities.prices import worst_case
+from activities.users import load_user
+from workflows import ports
+from workflows.turns import Balance, CostRecord, ModelCall
+
+RESULTS_ROOM = 8_000
+"""Tokens that tool results may add before the next call, for its worst case."""
+USUAL_MAX_TOKENS: int = ModelCall.model_fields["max_tokens"].default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """What a reply cost and what is left."""
+
+    stop_reason: str
+    input_tokens: int
+    cache_read_tokens: int
+    output_tokens: int
+    cost: int
+    """Microdollars."""
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptLine:
+    """What a build's calls of one day, model and state came to; microdollars and tokens."""
+
+    day: date
+    model: str
+    state: str
+    """settled, lost (paid for and not used), reserved (open)."""
+    calls: int
+    cost: int
+    """Of open ones: what is set aside."""
+    input_tokens: int
+    cache_read_tokens: int
+    output_tokens: int
+    price_id: str
+
+
+class Ledger(ports.Ledger):
+    """Reads the ledger in Postgres."""
+
+    def __init__(self, engine: AsyncEngine, events: EventStream) -> None:
+        self._engine = engine
+        self._events = events
+
+    @activity.defn
+    @override
+    async def record_cost(self, request: CostRecord) -> Balance:
+        """Read the day's numbers after a reply and tell the watchers; writes no money."""
+        async with classified():
+            paid = await self.paid(request.head, user=request.user, at=activity.info().started_time)
+            balance = paid.balance
+            spent = balance.settled + balance.lost
+            await self._events.publish(
+                request.build_id,
+                "agent.budget_updated",
+                budget_pct=100 * spent // balance.allowance if balance.allowance else 100,
+                left_microdollars=balance.left,
+                allowance_microdollars=balance.allowance,
+                build_spent_microdollars=balance.build_spent,
+                cost_microdollars=paid.cost,
+            )
+            return balance
+
+    async def paid(self, reply_id: int, *, user: str, at: datetime) -> Paid:
+        """Give what a reply cost, and the balance of the user's day at a moment."""
+        async with self._engine.connect() as connection:
+            found = await connection.execute(select(ledger).filter_by(reply_id=reply_id))
+            entry = found.mappings().one()
+            day = await look_at_day(connection, await load_user(connection, user), at)
+            balance = await balance_of(
+                connection, day, build_id=entry["build_id"], worst_case=_next_worst_case(entry, at)
+            )
+        return Paid(
+            **{name: entry[name] for name in ("stop_reason", "cost", *_TOKENS)},
+            balance=balance,
+        )
+
+    async def balance(self, user: str, *, at: datetime, build_id: str = "") -> Balance:
+        """Read the balance of a user's day."""
+        async with self._engine.connect() as connection:
+            day = await look_at_day(connection, await load_user(connection, user), at)
+            return await balance_of(connection, day, build_id=build_id)
+
+    async def add_budget(self, user: str, microdollars: int, *, at: datetime) -> Balance:
+        """Add money to the user's day at a moment; a negative amount takes it back.
+
+        Raises ValueError when less than nothing would be left of the allowance.
+        """
+        async with self._engine.begin() as connection:
+            day = await open_day(connection, await load_user(connection, user), at)
+            if day.allowance + day.added + microdollars < 0:
+                raise ValueError(f"Only {day.allowance + day.added} microdollars can be taken from the day.")
+            await connection.execute(
+                update(days)
+                .where(days.c.user_id == user, days.c.day == day.day)
+                .values(added=days.c.added + microdollars)
+            )
+            day = await look_at_day(connection, day.user, at)
+            return await balance_of(connection, day, build_id="")
+
+    async def set_switch(self, name: str, *, on: bool) -> None:
+        """Turn a switch; `autonomous_agent` off parks every build before its next call to the model."""
+        row = insert(switches).values(name=name, on=on)
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                row.on_conflict_do_update(index_elements=["name"], set_={"on": on, "changed_at": func.now()})
+            )
+
+    async def receipt(self, build_id: str) -> Sequence[ReceiptLine]:
+        """Give what a build's calls came to, by day, model and state; what cost nothing is left out."""
+        async with self._engine.connect() as connection:
+            return [_line(row) for row in await _receipt_rows(connection, build_id)]
+
+
+_TOKENS = ("input_tokens", "cache_read_tokens", "output_tokens")
+
+
+async def _receipt_rows(connection: AsyncConnection, build_id: str) -> Sequence[RowMapping]:
+    keys = (ledger.c.day, ledger.c.model, ledger.c.state, ledger.c.price_id)
+    amount = func.sum(ledger.c.cost) + func.sum(ledger.c.reserved).filter(ledger.c.state == "reserved")
+    query = (
+        select(
+            *keys,
+            func.count().label("calls"),
+            func.coalesce(amount, func.sum(ledger.c.cost)).label("cost"),
+            *(func.sum(ledger.c[name]).label(name) for name in _TOKENS),
+        )
+        .where(ledger.c.build_id == build_id, ledger.c.state != "released")
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    return (await connection.execute(query)).mappings().all()
+
+
+def _line(row: RowMapping) -> ReceiptLine:
+    numbers = {name: int(row[name]) for name in ("calls", "cost", *_TOKENS)}
+    values: dict[str, Any] = dict(row) | numbers
+    return ReceiptLine(**values)
+
+
+def _next_worst_case(entry: RowMapping, at: datetime) -> int:
+    tokens = entry["input_tokens"] + entry["output_tokens"] + RESULTS_ROOM
+    ceiling = max(entry["max_tokens"], USUAL_MAX_TOKENS)
+    return worst_case(entry["model"], input_tokens=tokens, max_tokens=ceiling, at=at).microdollars

@@ -1,0 +1,247 @@
+"""The model: one reply bought once, streamed, settled and appended. Knows the vendor's client, no table."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from anthropic import AsyncAnthropic, BadRequestError, NotFoundError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from typing_extensions import override
+
+from activities.conversation import Conversation, preview, tool_calls
+from activities.events import EventStream
+from activities.failures import classified, classify, is_passing, never_began
+from activities.heartbeat import heartbeating
+from activities.ledger import Ledger
+from activities.orders import Bought, Delivery, Order, Refused, Reservation
+from activities.purchases import Purchases
+from activities.questions import Question, Questions
+from activities.reply import Reply
+from activities.rows import dump
+from activities.settings import Settings
+from activities.streaming import SILENCE, Sentences, StalledStream, watched
+from activities.transcript import Transcript
+from workflows import ports
+from workflows.errors import FailureType
+from workflows.turns import ModelCall, ModelReply
+
+BEAT = timedelta(seconds=1)
+SMALL_QUESTION = 4_000
+"""Bytes of a question that is counted as one token a byte instead of asking the provider."""
+TOO_LONG = "prompt is too long"
+"""How the provider says that the conversation does not fit the model."""
+SETTLE_TRIES = 6
+"""How often a whole reply is tried to be settled, at doubling intervals, while the database is away."""
+
+log = logging.getLogger(__name__)
+
+
+class Model(ports.Model):
+    """Buys replies from Anthropic's Messages API."""
+
+    def __init__(
+        self,
+        client: AsyncAnthropic,
+        *,
+        transcript: Transcript,
+        purchases: Purchases,
+        ledger: Ledger,
+        events: EventStream,
+        silence: timedelta = SILENCE,
+    ) -> None:
+        self._silence = silence.total_seconds()
+        self._client = client
+        self._transcript = transcript
+        self._questions = Questions(transcript)
+        self._purchases = purchases
+        self._ledger = ledger
+        self._events = events
+
+    @activity.defn
+    @override
+    async def call_model(self, request: ModelCall) -> ModelReply:
+        """Append the next user message, reserve, stream a reply, settle, append it; buy it once."""
+        async with classified(), heartbeating(BEAT):
+            question = await self._questions.after(request.head, request.notes)
+            made = await self._purchases.find(question.parent, question.text)
+            if made is None:
+                try:
+                    made = await self._ask(request, question)
+                except BadRequestError as error:
+                    raise await self._shorten(request, question, error) from None
+            if isinstance(made, Refused):
+                return ModelReply(refused=made.reason, head=request.head, balance=made.balance)
+            return await self._describe(request, made.reply_id)
+
+    async def _ask(self, request: ModelCall, question: Question) -> Bought | Refused:
+        """Reserve and buy, in a new epoch if the conversation has grown too dear."""
+        tokens = await self._count(request, question)
+        at = activity.info().started_time
+        most = await self._purchases.ceiling(
+            request.user, request.model, max_tokens=request.max_tokens, at=at
+        )
+        if tokens > most and question.is_long:
+            question = await self._questions.in_new_epoch(request.head, request.notes)
+            tokens = await self._count(request, question)
+        order = Order(
+            build_id=request.build_id,
+            user=request.user,
+            model=request.model,
+            parent=question.parent,
+            question=question.text,
+            input_tokens=tokens,
+            max_tokens=request.max_tokens,
+            at=at,
+        )
+        made = await self._purchases.reserve(order)
+        if isinstance(made, Reservation):
+            return await self._buy(request, question.conversation(), made)
+        return made
+
+    async def _shorten(self, request: ModelCall, question: Question, error: BadRequestError) -> Exception:
+        """Open a new epoch if the provider finds the conversation too long, and have the call retried."""
+        if TOO_LONG not in str(error.api_message) or not question.is_long:
+            return classify(error)
+        await self._questions.in_new_epoch(request.head, request.notes)
+        return ApplicationError(
+            "The conversation is too long for the model; it goes on in a shorter one.",
+            type=FailureType.RETRYABLE,
+        )
+
+    async def _count(self, request: ModelCall, question: Question) -> int:
+        """Bound the input: what the last reply was counted at and a small question, else as counted now."""
+        added = len(question.text.encode())
+        known = await self._purchases.tokens_up_to(question.parent.id)
+        if known and added <= SMALL_QUESTION and '"type":"image"' not in question.text:
+            return known + added
+        conversation = question.conversation()
+        try:
+            counted = await self._client.messages.count_tokens(
+                model=request.model,
+                system=conversation.system,
+                tools=conversation.tools,
+                messages=conversation.messages,
+            )
+        except NotFoundError:  # a server that speaks the protocol but cannot count
+            return len(dump([conversation.tools, conversation.system, conversation.messages]).encode())
+        # The provider calls its count an estimate.
+        return counted.input_tokens + counted.input_tokens // 50 + 50
+
+    async def _buy(self, request: ModelCall, conversation: Conversation, reservation: Reservation) -> Bought:
+        reply = Reply()
+        try:
+            request_id = await self._stream(request, conversation, reservation, reply)
+            delivery = Delivery(
+                body=reply.body(), usage=reply.usage, stop_reason=reply.stop_reason, request_id=request_id
+            )
+        except BaseException as error:
+            await asyncio.shield(self._give_up(request, reservation, error, reply))
+            raise
+        return Bought(reply_id=await self._settle(reservation, delivery))
+
+    async def _stream(
+        self, request: ModelCall, conversation: Conversation, reservation: Reservation, reply: Reply
+    ) -> str:
+        """Stream into `reply`, telling watchers each sentence; gives the provider's id of the request."""
+        sentences = Sentences()
+        async with self._opened(request, conversation, reservation) as stream:
+            async for event in watched(aiter(stream), silence=self._silence):
+                text = reply.add(event)
+                if event.type == "message_start":
+                    await self._note_input(reservation, reply)
+                for sentence in sentences.add(text):
+                    await self._tell(request, sentence)
+            for sentence in sentences.rest():
+                await self._tell(request, sentence)
+            return str(stream.response.headers.get("request-id", ""))
+
+    @asynccontextmanager
+    async def _opened(
+        self, request: ModelCall, conversation: Conversation, reservation: Reservation
+    ) -> AsyncGenerator[Any]:
+        try:
+            async with asyncio.timeout(self._silence):
+                stream = await self._client.messages.create(
+                    model=request.model,
+                    max_tokens=reservation.max_tokens,
+                    system=conversation.system,
+                    tools=conversation.tools,
+                    messages=conversation.messages,
+                    stream=True,
+                )
+        except TimeoutError as error:
+            raise StalledStream("The model's provider did not begin to answer.") from error
+        async with stream:
+            yield stream
+
+    async def _tell(self, request: ModelCall, sentence: str) -> None:
+        await self._events.publish(
+            request.build_id, "agent.thinking", text=sentence, turn=request.turn, phase=request.phase
+        )
+
+    async def _note_input(self, reservation: Reservation, reply: Reply) -> None:
+        try:
+            await self._purchases.note_input(reservation, reply.usage)
+        except Exception as error:
+            # It only prices a crash closer: a database that is away for a moment must not cost the stream.
+            if not is_passing(error):
+                raise
+
+    async def _settle(self, reservation: Reservation, delivery: Delivery) -> int:
+        """Settle, holding on to a paid reply while the database is away."""
+        for attempt in range(SETTLE_TRIES - 1):
+            try:
+                return await self._purchases.settle(reservation, delivery)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                log.warning("A reply is held until the database answers (%s).", type(error).__name__)
+                await asyncio.sleep(2**attempt)
+        return await self._purchases.settle(reservation, delivery)
+
+    async def _give_up(
+        self, request: ModelCall, reservation: Reservation, error: BaseException, reply: Reply
+    ) -> None:
+        """Close the reservation; if that fails too, the next attempt or the janitor closes it."""
+        try:
+            if not reply.is_begun and never_began(error):
+                await self._purchases.release(reservation)
+            else:
+                why = f"cut off by {type(error).__name__}"
+                await self._purchases.lose(reservation, why=why, seen=reply.usage)
+        except Exception as failure:  # noqa: BLE001 the first error is the one to report
+            log.warning("A reservation stays open for now (%s).", type(failure).__name__)
+        if is_passing(error):
+            attempt = activity.info().attempt
+            await self._events.publish(
+                request.build_id, "agent.retrying", attempt=attempt, error_type=type(error).__name__
+            )
+
+    async def _describe(self, request: ModelCall, reply_id: int) -> ModelReply:
+        body = (await self._transcript.path(reply_id))[-1].body
+        paid = await self._ledger.paid(reply_id, user=request.user, at=activity.info().started_time)
+        calls = tool_calls(body)
+        return ModelReply(
+            head=reply_id,
+            stop_reason=paid.stop_reason,
+            preview=preview(body, calls),
+            tool_calls=calls,
+            input_tokens=paid.input_tokens,
+            cache_read_tokens=paid.cache_read_tokens,
+            output_tokens=paid.output_tokens,
+            cost=paid.cost,
+            balance=paid.balance,
+        )
+
+
+def open_client(settings: Settings) -> AsyncAnthropic:
+    """Make the one client of a process: it never retries, Temporal does."""
+    return AsyncAnthropic(
+        api_key=settings.anthropic_api_key.get_secret_value(),
+        base_url=settings.anthropic_base_url or None,
+        max_retries=0,
+    )

@@ -1,0 +1,82 @@
+"""The tables of plans, users, switches and money, as the queries see them. Money is integer microdollars."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from activities.columns import count, metadata, moment, number, only_one, words
+
+plan_tiers = sa.Table(
+    "plan_tiers",
+    metadata,
+    sa.Column("slug", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    count("cycle_budget"),
+    sa.Column("default_models", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("allowed_models", JSONB, nullable=True, comment="null: every model that has a price"),
+    count("weight", 1),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tier", sa.Text, sa.ForeignKey("plan_tiers.slug"), nullable=False),
+    sa.Column("timezone", sa.Text, nullable=False, server_default=sa.text("'UTC'")),
+    sa.Column("renews_on", sa.Date, nullable=True, comment="null: the first of each month"),
+    sa.Column("cycle_budget", sa.BigInteger, nullable=True, comment="null: the tier's"),
+    sa.Column("override_models", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("suspended", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    moment(),
+)
+
+switches = sa.Table(
+    "switches",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("on", sa.Boolean, nullable=False),
+    moment("changed_at"),
+)
+
+days = sa.Table(
+    "days",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True, comment="local day of the user"),
+    count("allowance"),
+    count("added"),
+    moment("opened_at"),
+    sa.CheckConstraint("allowance >= 0 AND allowance + added >= 0", name="money"),
+)
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    number(),
+    sa.Column("build_id", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("message_id", sa.BigInteger, sa.ForeignKey("transcript.id"), nullable=False),
+    sa.Column("reply_id", sa.BigInteger, sa.ForeignKey("transcript.id"), nullable=True),
+    sa.Column("state", sa.Text, nullable=False, comment="reserved, settled, lost, released"),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("price_id", sa.Text, nullable=False),
+    sa.Column("reserved", sa.BigInteger, nullable=False),
+    count("cost"),
+    count("max_tokens"),
+    count("input_tokens"),
+    count("cache_read_tokens"),
+    count("cache_write_tokens"),
+    count("output_tokens"),
+    words("stop_reason"),
+    words("request_id"),
+    words("note"),
+    moment("opened_at"),
+    sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+    sa.CheckConstraint("state IN ('reserved', 'settled', 'lost', 'released')", name="state"),
+    sa.CheckConstraint("reserved >= 0 AND cost >= 0", name="money"),
+    sa.Index(None, "user_id", "day"),
+    sa.Index(None, "build_id", "state"),
+    only_one("ledger_reply", "reply_id", where="reply_id IS NOT NULL"),
+    only_one("ledger_open", "build_id", where="state = 'reserved'"),
+    only_one("ledger_bought", "message_id", where="state = 'settled'"),
+)

@@ -1,0 +1,209 @@
+"""Buying a reply once: reserve the worst price, settle what it cost, keep what a crash lost.
+
+Owns the ledger's states; knows no vendor. All of a user's builds meet at the lock on their day's row, and a
+build has one open reservation at most: a newer call marks what an older one left open as lost.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.exceptions import ApplicationError
+
+from activities.days import Day, Sums, add_up, balance_of, look_at_day, open_day
+from activities.entries import (
+    INPUT,
+    bought,
+    close_entry,
+    lock_entry,
+    lose_entry,
+    lose_open,
+    open_entry,
+    usage_values,
+)
+from activities.money_tables import ledger
+from activities.orders import Bought, Delivery, Order, Refused, Reservation
+from activities.prices import Usage, affordable_tokens, context_ceiling, price_of, worst_case
+from activities.rows import Row
+from activities.settings import Settings
+from activities.transcript import Transcript
+from activities.users import is_agent_on, load_user
+from workflows.errors import FailureType
+from workflows.turns import Refusal
+
+MIN_TOKENS = 2_000
+"""The smallest output ceiling that a reply is still worth buying with, tokens."""
+
+
+CONTEXT_SHARE = 15
+"""Percent of a day's money that the input of one call may cost at its dearest."""
+
+
+class Purchases:
+    """The two transactions around a call to the model, and what happens when the second never comes."""
+
+    def __init__(self, engine: AsyncEngine, transcript: Transcript, settings: Settings) -> None:
+        self._engine = engine
+        self._transcript = transcript
+        self._settings = settings
+
+    async def find(self, parent: Row, question: str) -> Bought | None:
+        """Give the reply to a question if it was bought before."""
+        async with self._engine.connect() as connection:
+            message_id = await self._find_question(connection, parent, question)
+            return await bought(connection, message_id) if message_id else None
+
+    async def tokens_up_to(self, reply_id: int) -> int:
+        """Give the tokens of a reply and of all before it, as the provider counted them; 0: not known."""
+        query = select(ledger.c.input_tokens + ledger.c.output_tokens).filter_by(reply_id=reply_id)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).scalar_one_or_none() or 0
+
+    async def ceiling(self, user: str, model: str, *, max_tokens: int, at: datetime) -> int:
+        """Give the most input tokens that a call of this user should hold; above it, open a new epoch."""
+        async with self._engine.connect() as connection:
+            day = await look_at_day(connection, await load_user(connection, user), at)
+        money = max(day.allowance + day.added, day.fresh) * CONTEXT_SHARE // 100
+        return context_ceiling(model, money=money, max_tokens=max_tokens, at=at)
+
+    async def reserve(self, order: Order) -> Reservation | Bought | Refused:
+        """Append the question and set aside its worst price, in one transaction; or say why not."""
+        async with self._engine.begin() as connection:
+            user = await load_user(connection, order.user)
+            day = await open_day(connection, user, order.at)
+            # First the older attempt: if it is settling, this waits, and finds its reply below.
+            await lose_open(connection, order.build_id)
+            message_id = await self._find_question(connection, order.parent, order.question)
+            if message_id and (known := await bought(connection, message_id)):
+                return known
+            sums = await add_up(connection, day, build_id=order.build_id)
+            max_tokens, price, price_id = _offer(order, day, sums)
+            reason = await self._refusal(connection, order, day, sums, price)
+            if reason is not None:
+                balance = await balance_of(connection, day, build_id=order.build_id, worst_case=price)
+                return Refused(reason=reason, balance=balance)
+            if message_id is None:
+                message_id = await self._append(connection, order)
+            values = {"message_id": message_id, "max_tokens": max_tokens, "reserved": price}
+            reservation_id = await open_entry(connection, order, day, values | {"price_id": price_id})
+            return Reservation(
+                id=reservation_id,
+                message_id=message_id,
+                build_id=order.build_id,
+                epoch=order.parent.epoch,
+                max_tokens=max_tokens,
+            )
+
+    async def note_input(self, reservation: Reservation, usage: Usage) -> None:
+        """Note what the provider counted as input, so that a crash from here on is priced closer."""
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(ledger)
+                .where(ledger.c.id == reservation.id, ledger.c.state == "reserved")
+                .values({name: getattr(usage, name) for name in INPUT})
+            )
+
+    async def settle(self, reservation: Reservation, delivery: Delivery) -> int:
+        """Book what the reply cost and append it, in one transaction; gives the reply's row.
+
+        A superseded attempt appends nothing: its cost is booked as lost and a retryable error raised.
+        """
+        async with self._engine.begin() as connection:
+            entry = await lock_entry(connection, reservation.id)
+            price = price_of(entry["model"], delivery.usage, at=entry["opened_at"])
+            values = usage_values(delivery.usage) | {
+                "cost": price.microdollars,
+                "stop_reason": delivery.stop_reason,
+                "request_id": delivery.request_id,
+            }
+            if entry["state"] == "settled":  # by this same attempt, whose answer from the database was lost
+                return entry["reply_id"]
+            if entry["state"] == "reserved":
+                reply_id = await self._append_reply(connection, reservation, delivery)
+                await close_entry(connection, reservation.id, state="settled", reply_id=reply_id, **values)
+                return reply_id
+            await close_entry(connection, reservation.id, state="lost", note="superseded", **values)
+        raise ApplicationError(
+            f"Another attempt took over this call; {price.microdollars} microdollars are shown as lost.",
+            type=FailureType.RETRYABLE,
+        )
+
+    async def release(self, reservation: Reservation) -> None:
+        """Give the money back: the provider refused before it did anything."""
+        async with self._engine.begin() as connection:
+            entry = await lock_entry(connection, reservation.id)
+            if entry["state"] == "reserved":
+                await close_entry(
+                    connection, reservation.id, state="released", note="refused by the provider"
+                )
+
+    async def lose(self, reservation: Reservation, *, why: str, seen: Usage | None = None) -> None:
+        """Book what a reply that never became whole may have cost; it stays counted."""
+        async with self._engine.begin() as connection:
+            entry = await lock_entry(connection, reservation.id)
+            if entry["state"] == "reserved":
+                await lose_entry(connection, entry, why=why, seen=seen)
+
+    async def lose_build(self, build_id: str) -> int:
+        """Mark every open reservation of a build that has ended as lost; gives how many there were."""
+        async with self._engine.begin() as connection:
+            return await lose_open(connection, build_id)
+
+    async def _find_question(self, connection: AsyncConnection, parent: Row, question: str) -> int | None:
+        if not question:
+            return parent.id
+        return await self._transcript.find(connection, parent, role="user", body=question)
+
+    async def _append(self, connection: AsyncConnection, order: Order) -> int:
+        return await self._transcript.append(
+            connection,
+            build_id=order.parent.build_id,
+            parent_id=order.parent.id,
+            role="user",
+            body=order.question,
+            epoch=order.parent.epoch,
+        )
+
+    async def _append_reply(
+        self, connection: AsyncConnection, reservation: Reservation, delivery: Delivery
+    ) -> int:
+        return await self._transcript.append(
+            connection,
+            build_id=reservation.build_id,
+            parent_id=reservation.message_id,
+            role="assistant",
+            body=delivery.body,
+            epoch=reservation.epoch,
+        )
+
+    async def _refusal(
+        self, connection: AsyncConnection, order: Order, day: Day, sums: Sums, price: int
+    ) -> Refusal | None:
+        if not await is_agent_on(connection, self._settings):
+            return Refusal.DISABLED
+        if day.user.suspended:
+            return Refusal.SUSPENDED
+        money = day.allowance + day.added
+        left = money - sums.settled - sums.lost - sums.reserved
+        if price <= left:
+            return None
+        # The price is already that of the smallest reply worth having.
+        if price > max(money, day.fresh):
+            return Refusal.TOO_DEAR
+        return Refusal.BUSY if price <= left + sums.reserved_by_others else Refusal.SPENT
+
+
+def _offer(order: Order, day: Day, sums: Sums) -> tuple[int, int, str]:
+    """Give the output ceiling, its worst price and price id: what fits, else the smallest worth having."""
+    left = day.allowance + day.added - sums.settled - sums.lost - sums.reserved
+    smallest = min(MIN_TOKENS, order.max_tokens)
+    fitting = affordable_tokens(
+        order.model,
+        input_tokens=order.input_tokens,
+        max_tokens=order.max_tokens,
+        within=left,
+        at=order.at,
+    )
+    tokens = max(smallest, fitting)
+    price = worst_case(order.model, input_tokens=order.input_tokens, max_tokens=tokens, at=order.at)
+    return tokens, price.microdollars, price.price_id

@@ -1,0 +1,119 @@
+"""Brings a restore point's files into a sandbox. Knows the bucket, the rows and the runner."""
+
+import asyncio
+from collections import OrderedDict
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+from temporalio.exceptions import ApplicationError
+
+from activities.manifests import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, merge
+from activities.objects import ObjectMissing, Objects
+from activities.restore_points import RestorePoints
+from activities.workspace import STATE_FOLDER, Workspace
+from workflows.files import SandboxRef
+
+RESTORE_TIME: Final = timedelta(minutes=15)
+"""The longest a restore may take, download included."""
+MAX_STATES: Final = 8
+"""Whole states that a worker keeps; some ten MB each for ten thousand files."""
+MAX_PACK_BYTES: Final = 3 * 1024 * 1024 * 1024
+"""The largest pack that the worker carries itself."""
+
+
+class Restored(NamedTuple):
+    """What came back."""
+
+    files: int
+    bytes: int
+    seconds: float
+    skipped: int
+    """Cache entries left out."""
+
+
+class Restorer:
+    """Reads restore points and puts them into sandboxes."""
+
+    def __init__(
+        self, workspace: Workspace, objects: Objects, points: RestorePoints, *, local_sandbox: bool
+    ) -> None:
+        self._workspace = workspace
+        self._objects = objects
+        self._points = points
+        self._relays = objects.is_private and not local_sandbox
+        self._states: OrderedDict[int, Manifest] = OrderedDict()
+
+    async def manifest(self, restore_point: int) -> Manifest:
+        """Give the whole state of a restore point.
+
+        Raises InvalidRestorePoint, not retried, when it is not there or not whole.
+        """
+        if (known := self._states.get(restore_point)) is not None:
+            return known
+        try:
+            chain = await self._points.chain(restore_point)
+            bodies = [await self._objects.get(link.key, limit=MAX_MANIFEST_BYTES) for link in chain]
+            whole = await asyncio.to_thread(lambda: merge([Manifest.parse(body) for body in bodies]))
+        except (LookupError, InvalidManifest, ObjectMissing) as error:
+            raise ApplicationError(
+                f"Restore point {restore_point} cannot be read: {error}",
+                type="InvalidRestorePoint",
+                non_retryable=True,
+            ) from None
+        self.remember(restore_point, whole)
+        return whole
+
+    def remember(self, restore_point: int, state: Manifest) -> None:
+        """Keep the whole state of a restore point for the next delta on it; a cache."""
+        self._states[restore_point] = state
+        self._states.move_to_end(restore_point)
+        while len(self._states) > MAX_STATES:
+            self._states.popitem(last=False)
+
+    async def restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> Restored:
+        """Put the files of a restore point into a sandbox's workspace, every digest verified.
+
+        Raises SandboxLost; InvalidRestorePoint, not retried. Repeating it gives the same files.
+        """
+        manifest = await self.manifest(restore_point)
+        chain = await self._points.chain(restore_point)
+        path = f"{sandbox.home}/{STATE_FOLDER}/restore-{restore_point}.manifest"
+        await self._workspace.client.write(sandbox.sandbox_id, path, manifest.render())
+        payload = {
+            "manifest_path": path,
+            "packs": await self._packs(sandbox, manifest),
+            "source_only": source_only,
+            "key": chain[-1].key,
+            "deltas": len(chain) - 1,
+        }
+        answer = await self._workspace.ask(sandbox, "restore", payload, within=RESTORE_TIME)
+        return Restored(
+            int(answer["files"]),
+            int(answer["bytes"]),
+            float(answer.get("seconds", 0)),
+            int(answer.get("skipped", 0)),
+        )
+
+    async def _packs(self, sandbox: SandboxRef, manifest: Manifest) -> dict[str, dict[str, Any]]:
+        """Say where each pack is fetched: from the bucket, or from a file where it is out of reach."""
+        if self._relays:
+            return {pack: {"path": await self._relay(sandbox, pack)} for pack in sorted(manifest.packs)}
+        return {
+            pack: {"url": await self._objects.presign_get(pack_key(pack))} for pack in sorted(manifest.packs)
+        }
+
+    async def _relay(self, sandbox: SandboxRef, pack: str) -> str:
+        data = await self._objects.get(pack_key(pack), limit=MAX_PACK_BYTES)
+        path = f"{sandbox.home}/{STATE_FOLDER}/relayed/{pack}"
+        await self._workspace.client.write(sandbox.sandbox_id, path, data)
+        return path
+
+
+def pack_key(sha256: str) -> str:
+    """Name a pack in the bucket."""
+    return f"packs/{sha256}/data"
+
+
+def manifest_key(*, project: str, build_id: str, number: int, sha256: str) -> str:
+    """Name a manifest in the bucket."""
+    return f"projects/{project}/builds/{build_id}/manifests/{number:08d}-{sha256[:12]}/manifest"

@@ -1,0 +1,173 @@
+"""The rows of restore points: a committed row *is* the restore point. Knows Postgres only.
+
+Every write is fenced by the sandbox's generation: a build that moved on takes nothing from the old sandbox.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from activities.sandbox_client import lost
+from activities.sandbox_rows import is_current
+from activities.tables import restore_point_packs, restore_points
+from workflows.files import RestorePoint, TakeSnapshot
+
+
+class NewRestorePoint(NamedTuple):
+    """What a snapshot found, to be committed."""
+
+    number: int
+    """Of the capture, in its sandbox."""
+    key: str
+    kind: str
+    """full, delta."""
+    parent: int | None
+    """The restore point that a delta builds on."""
+    files: int
+    changed: int
+    bytes: int
+    """Uploaded, bytes."""
+    omitted: tuple[str, ...]
+    packs: Mapping[str, int]
+    """Digest of each pack that the manifest names, and its length in bytes (0: known from before)."""
+
+
+class Link(NamedTuple):
+    """One manifest of a chain."""
+
+    restore_point: int
+    project: str
+    key: str
+    kind: str
+    parent: int | None
+
+
+class RestorePoints:
+    """The tables restore_points and restore_point_packs."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def get(self, restore_point: int) -> RestorePoint:
+        """Give a committed restore point; raises LookupError."""
+        async with self._engine.connect() as connection:
+            found = await _first(connection, restore_points.c.id == restore_point)
+        if found is None:
+            raise LookupError(f"There is no restore point {restore_point}.")
+        return found
+
+    async def newest(self, request: TakeSnapshot) -> RestorePoint | None:
+        """Give the newest restore point of the sandbox, else the parent; none for a first snapshot."""
+        async with self._engine.connect() as connection:
+            found = await _first(connection, _of_sandbox(request))
+            if found is None and request.parent is not None:
+                found = await _first(connection, restore_points.c.id == request.parent)
+        return found
+
+    async def commit(self, request: TakeSnapshot, new: NewRestorePoint) -> RestorePoint:
+        """Write a restore point and its packs in one transaction, once per capture.
+
+        Raises SandboxLost when another generation has taken over.
+        """
+        async with self._engine.begin() as connection:
+            if not await is_current(connection, request.build_id, request.sandbox):
+                raise lost(request.sandbox.sandbox_id, "a newer sandbox has taken over")
+            if found := await _first(connection, restore_points.c.key == new.key):
+                return found
+            row_id = await _insert(connection, request, new)
+        return RestorePoint(
+            restore_point=row_id,
+            key=new.key,
+            files=new.files,
+            changed=new.changed,
+            bytes=new.bytes,
+            omitted=new.omitted,
+        )
+
+    async def by_key(self, project: str, key: str) -> RestorePoint | None:
+        """Give the restore point of a project that has this manifest."""
+        async with self._engine.connect() as connection:
+            return await _first(
+                connection, (restore_points.c.project == project) & (restore_points.c.key == key)
+            )
+
+    async def chain(self, restore_point: int) -> list[Link]:
+        """Give the manifests of a restore point, the full one first; raises LookupError on a gap."""
+        links: list[Link] = []
+        wanted: int | None = restore_point
+        async with self._engine.connect() as connection:
+            while wanted is not None:
+                link = await _link(connection, wanted)
+                links.append(link)
+                wanted = link.parent if link.kind == "delta" else None
+        if links[-1].kind != "full":
+            raise LookupError(f"Restore point {restore_point} builds on no full manifest.")
+        return links[::-1]
+
+    async def packs(self, chain: list[Link]) -> dict[str, int]:
+        """Give the packs that a chain names, with their lengths in bytes."""
+        ids = [link.restore_point for link in chain]
+        table = restore_point_packs
+        query = select(table.c.sha256, table.c.bytes).where(table.c.restore_point.in_(ids))
+        async with self._engine.connect() as connection:
+            return {row.sha256: row.bytes for row in await connection.execute(query)}
+
+
+def _of_sandbox(request: TakeSnapshot) -> Any:
+    return (restore_points.c.build_id == request.build_id) & (
+        restore_points.c.generation == request.sandbox.generation
+    )
+
+
+async def _first(connection: AsyncConnection, condition: Any) -> RestorePoint | None:
+    query = select(restore_points).where(condition).order_by(restore_points.c.id.desc()).limit(1)
+    found = (await connection.execute(query)).mappings().one_or_none()
+    if found is None:
+        return None
+    return RestorePoint(
+        restore_point=found["id"],
+        key=found["key"],
+        files=found["files"],
+        changed=found["changed"],
+        bytes=found["bytes"],
+        omitted=tuple(found["omitted"]),
+    )
+
+
+async def _link(connection: AsyncConnection, restore_point: int) -> Link:
+    table = restore_points
+    query = select(table.c.id, table.c.project, table.c.key, table.c.kind, table.c.parent_id)
+    found = (await connection.execute(query.where(table.c.id == restore_point))).one_or_none()
+    if found is None:
+        raise LookupError(f"There is no restore point {restore_point}.")
+    return Link(*found)
+
+
+async def _insert(connection: AsyncConnection, request: TakeSnapshot, new: NewRestorePoint) -> int:
+    last = select(func.coalesce(func.max(restore_points.c.number), 0)).where(_of_sandbox(request))
+    # A runner whose state was deleted counts from one again; the row's number still grows.
+    number = max(new.number, (await connection.execute(last)).scalar_one() + 1)
+    values = {
+        "build_id": request.build_id,
+        "project": request.project,
+        "parent_id": new.parent,
+        "number": number,
+        "generation": request.sandbox.generation,
+        "key": new.key,
+        "kind": new.kind,
+        "reason": request.reason,
+        "turn": request.turn,
+        "head_id": request.head,
+        "files": new.files,
+        "changed": new.changed,
+        "bytes": new.bytes,
+        "omitted": list(new.omitted),
+    }
+    statement = insert(restore_points).values(values).returning(restore_points.c.id)
+    row_id: int = (await connection.execute(statement)).scalar_one()
+    packs = [{"restore_point": row_id, "sha256": name, "bytes": size} for name, size in new.packs.items()]
+    if packs:
+        await connection.execute(insert(restore_point_packs), packs)
+    return row_id

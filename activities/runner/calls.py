@@ -1,0 +1,47 @@
+"""`call`: run a changing tool under its claim, then capture what it changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .claims import Claim, open_claim
+from .dispatch import answer
+from .failures import RunnerFailure
+from .outcomes import Refusal, outcome
+from .state import locked, open_state
+
+
+def call(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a tool at most once; a second caller waits for the first and gets the same answer."""
+    claim = open_claim(open_state(request), request["claim"])
+    with locked(claim.path("lock")):
+        recorded = claim.result()
+        if recorded is not None:
+            return recorded
+        result = _run(claim, request)
+        if request.get("capture", True) and result["status"] != "refused":
+            result.update(_capture(request))
+        claim.record(result)
+        return result
+
+
+def _run(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:
+    tool = request["tool"]
+    try:
+        if tool == "bash":
+            from .commands import bash
+
+            return bash(claim, request)
+        if tool in ("write_file", "edit_file"):
+            from . import files
+
+            return (files.write_file if tool == "write_file" else files.edit_file)(claim, request["input"])
+    except Refusal as refusal:
+        return outcome("refused", str(refusal))
+    raise RunnerFailure("invalid_request", f"{tool!r} is no changing tool: bash, write_file, edit_file.")
+
+
+def _capture(request: dict[str, Any]) -> dict[str, Any]:
+    """Capture; a failure must not lose the answer of a call that was made."""
+    result = answer("capture", request)
+    return {"capture": None, "capture_error": result["error"]} if "error" in result else result

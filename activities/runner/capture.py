@@ -1,0 +1,116 @@
+"""`capture`: see what changed, copy it into packs, and make that the newest state of the index."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, NamedTuple, cast
+
+from . import index
+from .failures import RunnerFailure
+from .freezing import frozen
+from .looking import Look, Rules
+from .packs import Packer, Place
+from .published import read_published
+from .rows import META_FIELDS, Row
+from .scan import scan
+from .state import State, locked, open_state, write_json
+from .text import clean_name
+
+MAX_NAMES = 20
+"""Names of omitted and torn files that an answer carries."""
+
+
+class Limits(NamedTuple):
+    """What one capture may take; each is a field of the request's `limits`."""
+
+    entries: int = 500_000
+    changed_bytes: int = 2 * 1024**3
+    file_bytes: int = 1024**3
+    pack_bytes: int = 64 * 1024**2
+    """A pack is closed once it is larger."""
+    settle_seconds: float = 2.0
+    """A file touched this short before the scan is read again next time, as a timestamp may not tell."""
+    tick_ns: int = 1
+    """Granularity of the change times that are compared; coarser only to test coarse clocks."""
+
+
+def capture(request: dict[str, Any]) -> dict[str, Any]:
+    """Capture the workspace; `number` stays that of the last capture if nothing changed.
+
+    Raises RunnerFailure `workspace_replaced` if it is a symlink, as files from outside must not get in.
+    """
+    state = open_state(request)
+    if os.path.islink(request["workspace"]):
+        raise RunnerFailure(
+            "workspace_replaced", f"{request['workspace']} is a symlink now; it must be a folder."
+        )
+    with locked(state.path("captures", "lock")):
+        return {"capture": _take(state, request)}
+
+
+def read_limits(request: dict[str, Any]) -> Limits:
+    """Read the limits of a request; what it does not name has its default."""
+    given: dict[str, Any] = request.get("limits") or {}
+    return Limits(**{name: given[name] for name in Limits._fields if name in given})
+
+
+def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
+    limits, emptied = read_limits(request), frozenset(cast("list[str]", request.get("emptied") or []))
+    last = index.load(index.current_path(state))
+    created = time.time()
+    rules = Rules(
+        settled_ns=int((created - limits.settle_seconds) * 1e9),
+        file_bytes=limits.file_bytes,
+        tick_ns=limits.tick_ns,
+        full=bool(request.get("full_scan")),
+        emptied=emptied,
+    )
+    known = {
+        row.sha256: Place(row.pack, row.offset, row.length)
+        for row in last.rows.values()
+        if row.pack and row.pack not in emptied
+    }
+    packer = Packer(state, known=known, pack_bytes=limits.pack_bytes, most=limits.changed_bytes)
+    root = os.fsencode(state.workspace)
+    seen = Look(root, before=last.rows, rules=rules, packer=packer)
+    with frozen(state):
+        seen.look(scan(root, most=limits.entries))
+    changed = _count_changes(last.rows, seen.after)
+    number = _commit(state, last, index.Index(0, created, seen.after), packer.packs, changed=changed)
+    return {
+        "number": number,
+        "changed": changed,
+        "bytes": packer.stored,
+        "omitted": _names(seen.omitted),
+        "omitted_count": len(seen.omitted),
+        "torn": _names(seen.torn),
+    }
+
+
+def _commit(
+    state: State, last: index.Index, now: index.Index, packs: list[dict[str, Any]], *, changed: int
+) -> int:
+    """Make what was seen the newest capture: its packs are noted first, the index replaced last."""
+    path = index.current_path(state)
+    if last.number and not changed:
+        if now.rows != last.rows:
+            index.save(path, last._replace(rows=now.rows))
+        return last.number
+    number = max(last.number, read_published(state).number) + 1
+    write_json(state.path("captures", f"{number}.json"), {"number": number, "packs": packs})
+    index.save(path, now._replace(number=number))
+    return number
+
+
+def _count_changes(before: dict[bytes, Row], after: dict[bytes, Row]) -> int:
+    changed = 0
+    for path, row in after.items():
+        old = before.get(path)
+        if old is not row and (old is None or old[:META_FIELDS] != row[:META_FIELDS]):
+            changed += 1
+    return changed + len(before.keys() - after.keys())
+
+
+def _names(paths: list[bytes]) -> list[str]:
+    return [clean_name(path) for path in sorted(paths)[:MAX_NAMES]]

@@ -1,0 +1,62 @@
+"""Keeps the file tools inside the workspace, symlinks included; it does not confine bash."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .outcomes import Refusal
+from .state import State
+
+MAX_FILE_BYTES = 10 * 1024 * 1024
+"""The largest file that is read or written as text."""
+
+
+def resolve(state: State, path: str, *, logs: bool = False) -> str:
+    """Give the real path of a name relative to the workspace; `logs` allows the runner's output files too.
+
+    Raises Refusal if it leads outside.
+    """
+    if "\0" in path:
+        raise Refusal("The path holds a NUL character, which no file name may.")
+    real = os.path.realpath(os.path.join(state.workspace, path))
+    roots = [state.workspace, os.path.join(state.directory, "claims")] if logs else [state.workspace]
+    if any((real + "/").startswith(root + "/") for root in roots):
+        return real
+    raise Refusal(f"{path} is outside the workspace {state.workspace}. Give a path inside it.")
+
+
+def shown(state: State, real: str) -> str:
+    """Name a file as the model does: relative to the workspace."""
+    return os.path.relpath(real, state.workspace) if real.startswith(state.workspace) else real
+
+
+def read_regular(real: str, path: str) -> bytes:
+    """Read a whole regular file; never waits on a FIFO.
+
+    Raises Refusal, worded for the model, if it is missing, no regular file, too large or forbidden.
+    """
+    try:
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Refusal(f"File does not exist: {path}") from None
+    except OSError as error:
+        raise Refusal(f"{path} cannot be opened: {error.strerror}.") from None
+    try:
+        _require_readable(os.fstat(descriptor), path)
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.readall()
+    finally:
+        os.close(descriptor)
+
+
+def _require_readable(found: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise Refusal(f"{path} is a directory. List it with glob, or with ls in bash.")
+    if not stat.S_ISREG(found.st_mode):
+        raise Refusal(f"{path} is no regular file (a FIFO, socket or device) and is not opened.")
+    if found.st_size > MAX_FILE_BYTES:
+        raise Refusal(
+            f"{path} has {found.st_size} bytes, more than {MAX_FILE_BYTES}. "
+            "Look at a part of it in bash (head, tail, sed -n) or search it with grep."
+        )

@@ -1,0 +1,153 @@
+"""Decides what each path is now: unchanged by its stat, or read and packed again."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import NamedTuple
+
+from .packs import Packer, TooMuch
+from .rows import Row, is_cache
+from .scan import Found
+
+
+class Rules(NamedTuple):
+    """What one capture believes and takes."""
+
+    settled_ns: int
+    """A file changed since then is not trusted, as its timestamp may not tell a later change."""
+    file_bytes: int
+    tick_ns: int
+    full: bool
+    """Read everything: a store through a shared mapping may not show in the stat."""
+    emptied: frozenset[str]
+    """Packs to move all content out of."""
+
+
+class Look:
+    """One look at the workspace; `after` is what it found."""
+
+    def __init__(self, root: bytes, *, before: dict[bytes, Row], rules: Rules, packer: Packer) -> None:
+        self._root = root
+        self._before = before
+        self._rules = rules
+        self._packer = packer
+        self._read: list[bytes] = []
+        self.after: dict[bytes, Row] = {}
+        self.omitted: list[bytes] = []
+        self.torn: list[bytes] = []
+
+    def look(self, found: Found) -> None:
+        """Give every path of a scan its row; source is read before caches, as limits meet these first."""
+        self.omitted += found.omitted
+        inodes: dict[tuple[int, int], list[bytes]] = {}
+        for path, seen in found.stats.items():
+            if stat.S_ISREG(seen.st_mode):
+                alone = (seen.st_ino, seen.st_dev) if seen.st_nlink > 1 else (-1, len(inodes))
+                inodes.setdefault(alone, []).append(path)
+            else:
+                self._note_other(path, seen)
+        self._join_symlinks(found)
+        unread: list[list[bytes]] = []
+        for paths in inodes.values():
+            row = self._unchanged(paths, found)
+            if row is None:
+                unread.append(paths)
+            else:
+                self._note(paths, row)
+        unread = [sorted(paths, key=_source_first) for paths in unread]
+        for paths in sorted(unread, key=lambda names: _source_first(names[0])):
+            self._note(paths, self._read_file(paths[0], found.stats[paths[0]]))
+        self._name_packs()
+
+    def _note_other(self, path: bytes, seen: os.stat_result) -> None:
+        row = Row("dir", stat.S_IMODE(seen.st_mode), seen.st_mtime_ns, uid=seen.st_uid, gid=seen.st_gid)
+        if stat.S_ISDIR(seen.st_mode):
+            self.after[path] = row
+        elif stat.S_ISLNK(seen.st_mode):
+            try:
+                target = os.readlink(os.path.join(self._root, path))
+            except OSError:
+                return
+            self.after[path] = row._replace(kind="symlink", mode=0o777, target=target)
+
+    def _join_symlinks(self, found: Found) -> None:
+        """Note which symlinks are hard links of one; the first, source before caches, stands for itself."""
+        first: dict[tuple[int, int], bytes] = {}
+        linked = [p for p, row in self.after.items() if row.kind == "symlink" and found.stats[p].st_nlink > 1]
+        for path in sorted(linked, key=_source_first):
+            seen = found.stats[path]
+            same_as = first.setdefault((seen.st_ino, seen.st_dev), path)
+            if same_as != path:
+                self.after[path] = self.after[path]._replace(same_as=same_as)
+
+    def _unchanged(self, paths: list[bytes], found: Found) -> Row | None:
+        """Give the row of a file whose content is known by the stat of one of its names."""
+        for path in paths:
+            old, seen = self._before.get(path), found.stats[path]
+            if old is not None and self._trusts(old, seen):
+                mode = stat.S_IMODE(seen.st_mode)
+                if old.kind == "file" and (old.mode, old.uid, old.gid) == (mode, seen.st_uid, seen.st_gid):
+                    return old
+                return old._replace(kind="file", mode=mode, uid=seen.st_uid, gid=seen.st_gid, target=b"")
+        return None
+
+    def _trusts(self, old: Row, seen: os.stat_result) -> bool:
+        rules = self._rules
+        if rules.full or not old.ctime_ns or old.pack in rules.emptied:
+            return False
+        same_change = old.ctime_ns // rules.tick_ns == seen.st_ctime_ns // rules.tick_ns
+        return same_change and (old.inode, old.size, old.mtime_ns) == (
+            seen.st_ino,
+            seen.st_size,
+            seen.st_mtime_ns,
+        )
+
+    def _read_file(self, path: bytes, seen: os.stat_result) -> Row | None:
+        self._read.append(path)
+        try:
+            kept = self._packer.keep(os.path.join(self._root, path), most=self._rules.file_bytes)
+        except (TooMuch, PermissionError):
+            self.omitted.append(path)
+            mode = stat.S_IMODE(seen.st_mode)
+            return Row("omitted", mode, seen.st_mtime_ns, seen.st_size, uid=seen.st_uid, gid=seen.st_gid)
+        if kept is None:
+            return None
+        if kept.torn:
+            self.torn.append(path)
+        now = kept.stat
+        trusted = not kept.torn and max(now.st_ctime_ns, now.st_mtime_ns) < self._rules.settled_ns
+        return Row(
+            "file",
+            stat.S_IMODE(now.st_mode),
+            now.st_mtime_ns,
+            kept.size,
+            kept.sha256,
+            *kept.place,
+            uid=now.st_uid,
+            gid=now.st_gid,
+            ctime_ns=now.st_ctime_ns if trusted else 0,
+            inode=now.st_ino,
+        )
+
+    def _note(self, paths: list[bytes], row: Row | None) -> None:
+        """Note a file under its first name, and the others as the same as that; source before caches."""
+        if row is None:
+            return
+        first, *others = paths if len(paths) == 1 else sorted(paths, key=_source_first)
+        self.after[first] = row
+        for path in others:
+            self.after[path] = row._replace(kind="hardlink", target=first) if row.sha256 else row
+
+    def _name_packs(self) -> None:
+        """Replace placeholders of packs that were open by their digests."""
+        self._packer.close()
+        read = set(self._read)
+        for path, row in self.after.items():
+            if path in read or row.target in read:
+                pack = self._packer.names.get(row.pack, row.pack)
+                self.after[path] = row._replace(pack=pack) if row.pack != pack else row
+
+
+def _source_first(path: bytes) -> tuple[bool, bytes]:
+    return is_cache(path), path

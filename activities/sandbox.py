@@ -1,0 +1,250 @@
+"""Where the work happens: makes, pauses, resumes and kills the sandboxes of a build.
+
+A sandbox is a cache. It may vanish, come back empty, old, or under another id; each is noticed here and said
+as a loss, never repaired. Knows the rows, the provider's edge, the runner and the restorer.
+"""
+
+import hashlib
+import logging
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from typing_extensions import override
+
+from activities.failures import classified
+from activities.heartbeat import heartbeating
+from activities.restore import Restorer
+from activities.sandbox_client import Output
+from activities.sandbox_rows import SandboxRow, SandboxRows
+from activities.settings import Settings
+from activities.workspace import BEAT, QUICK, RunnerFault, Workspace
+from workflows import ports
+from workflows.errors import FailureType
+from workflows.files import ConnectedSandbox, CreateSandbox, SandboxRef, SandboxStep
+
+log = logging.getLogger(__name__)
+
+MIN_AGE: Final = timedelta(minutes=30)
+"""How old a sandbox must be for the sweep to kill it."""
+MIN_FREE_BYTES: Final = 512 * 1024 * 1024
+"""The least free disk that a new sandbox must have."""
+_OLDEST_PYTHON: Final = (3, 8)
+_PREFLIGHT: Final = (
+    'printf "%s\\n" "$HOME"; command -v bash >/dev/null || echo missing bash; '
+    "python3 -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null || echo missing python3"
+)
+
+
+class Sandboxes(ports.Sandboxes):
+    """The sandboxes of all builds of this installation."""
+
+    def __init__(
+        self, workspace: Workspace, rows: SandboxRows, restorer: Restorer, *, settings: Settings
+    ) -> None:
+        self._workspace = workspace
+        self._client = workspace.client
+        self._rows = rows
+        self._restorer = restorer
+        self._installation = settings.installation_id
+
+    @override
+    @activity.defn
+    async def create_sandbox(self, request: CreateSandbox) -> SandboxRef:
+        """Create a sandbox once for this build and generation; restore a snapshot into it.
+
+        Raises InvalidTemplate, SandboxLost when it died while it was made.
+        """
+        async with heartbeating(BEAT), classified():
+            row = await self._rows.open(request.build_id, role=request.role, generation=request.generation)
+            if row.state == "live" and await self._client.is_running(row.sandbox_id):
+                return row.reference
+            await self._doom_older(row)
+            row = await self._provide(row)
+            return await self._prepare(row, request)
+
+    async def _provide(self, row: SandboxRow) -> SandboxRow:
+        """Give the row an existing sandbox: its own, one made by an attempt that died, or a new one."""
+        if row.sandbox_id and await self._client.is_running(row.sandbox_id):
+            return row
+        metadata = self._metadata(row)
+        key = f"nightshift-{hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:40]}"
+        sandbox_id = await self._client.find(metadata) or await self._client.create(key, metadata=metadata)
+        return await self._rows.note(row, state="creating", sandbox_id=sandbox_id)
+
+    def _metadata(self, row: SandboxRow) -> dict[str, str]:
+        return {
+            "installation": self._installation,
+            "build": row.build_id,
+            "generation": str(row.generation),
+            "role": row.role,
+            "attempt": str(row.attempt),
+        }
+
+    async def _prepare(self, row: SandboxRow, request: CreateSandbox) -> SandboxRef:
+        """Put the runner in, look around, restore; only then is the sandbox live."""
+        home = await self._preflight(row.sandbox_id)
+        sandbox = row.reference.model_copy(update={"home": home, "workspace": f"{home}/workspace"})
+        found = await self._workspace.ship(sandbox)
+        if int(found["free_bytes"]) < MIN_FREE_BYTES:
+            raise _invalid_template(f"it has only {found['free_bytes']} bytes of free disk", "a larger disk")
+        sandbox = sandbox.model_copy(update={"home": found["home"], "workspace": found["workspace"]})
+        if request.restore_point is not None:
+            await self._restorer.restore(sandbox, request.restore_point, source_only=request.source_only)
+        await self._rows.note(row, state="live", home=sandbox.home, workspace=sandbox.workspace)
+        return sandbox
+
+    async def _preflight(self, sandbox_id: str) -> str:
+        """Ask for the home directory with nothing but a shell; raises InvalidTemplate with the fix."""
+        try:
+            output = await self._client.run(sandbox_id, _PREFLIGHT, within=QUICK)
+        except ApplicationError as error:
+            if error.non_retryable and error.type != FailureType.SANDBOX_LOST:
+                raise _invalid_template(f"no command runs in it ({error.message})", "/bin/bash") from None
+            raise
+        return _read_preflight(output)
+
+    @override
+    @activity.defn
+    async def pause_sandbox(self, request: SandboxStep) -> None:
+        """Mark and pause a sandbox; a sandbox already gone is no failure.
+
+        The row says paused before the provider is asked, so that a retry after a crash pauses again and
+        writes no second marker into a sandbox that sleeps.
+        """
+        row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
+        if row is None or row.state not in {"live", "paused"}:
+            return
+        async with heartbeating(BEAT), classified():
+            try:
+                if row.state == "live":
+                    row = await self._mark(row, request.sandbox)
+                await self._client.pause(row.sandbox_id)
+            except ApplicationError as error:
+                if error.type != FailureType.SANDBOX_LOST:
+                    raise
+                log.warning("Sandbox %s was gone before it could be paused.", row.sandbox_id)
+
+    async def _mark(self, row: SandboxRow, sandbox: SandboxRef) -> SandboxRow:
+        nonce = uuid.uuid4().hex
+        await self._workspace.ask(sandbox, "stop_processes", {})
+        await self._workspace.ask(sandbox, "mark", {"nonce": nonce})
+        return await self._rows.note(row, state="paused", nonce=nonce)
+
+    @override
+    @activity.defn
+    async def connect_sandbox(self, request: SandboxStep) -> ConnectedSandbox:
+        """Resume a sandbox and tell whether it is the one that was paused, unchanged."""
+        row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
+        if row is None or row.generation != request.sandbox.generation:
+            return ConnectedSandbox(intact=False, reason="The build has no such sandbox any more.")
+        if row.state not in {"live", "paused"}:
+            return ConnectedSandbox(intact=False, reason=f"It is {row.state}.")
+        async with heartbeating(BEAT), classified():
+            try:
+                reason = await self._why_lost(row, request.sandbox)
+            except ApplicationError as error:
+                if error.type != FailureType.SANDBOX_LOST:
+                    raise
+                reason = error.message
+        return ConnectedSandbox(intact=not reason, reason=reason)
+
+    async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef) -> str:
+        """Connect and compare; empty when it is the sandbox that was left, as it was left."""
+        if row.state == "live" and not await self._client.is_running(row.sandbox_id):
+            return "It was paused or stopped without our asking, so its files may be old."
+        answered = await self._client.resume(row.sandbox_id)
+        if answered != row.sandbox_id:
+            strays = [*row.details.get("strays", []), answered]
+            await self._rows.note(row, state=row.state, strays=strays)
+            return f"The provider answered with another sandbox, {answered}."
+        if row.state == "live":
+            return ""
+        try:
+            verdict = await self._workspace.ask(sandbox, "verify", {"nonce": row.details.get("nonce", "")})
+        except RunnerFault as fault:
+            return f"Its marker cannot be read: {fault.message}"
+        if not verdict["intact"]:
+            return str(verdict.get("reason") or "Its marker is missing or old.")
+        await self._rows.note(row, state="live")
+        return ""
+
+    @override
+    @activity.defn
+    async def kill_sandbox(self, request: SandboxStep) -> None:
+        """Kill a sandbox; one already gone is no failure."""
+        row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
+        if row is None or row.state == "gone":
+            return
+        async with heartbeating(BEAT), classified():
+            await self._end(await self._rows.note(row, state="doomed"))
+
+    async def _doom_older(self, row: SandboxRow) -> None:
+        """Mark what an earlier generation left; the sweep kills what cannot be killed now."""
+        for older in await self._rows.older(row):
+            doomed = await self._rows.note(older, state="doomed")
+            try:
+                await self._end(doomed)
+            except ApplicationError as error:
+                log.warning("Sandbox %s is killed later: %s", older.sandbox_id, error.message)
+
+    async def kill_doomed(self) -> int:
+        """Kill every id on the doomed list and give how many rows are clear now; for the janitor."""
+        cleared = 0
+        for row in await self._rows.doomed():
+            try:
+                cleared += await self._end(row)
+            except ApplicationError as error:
+                log.warning("Sandbox %s is killed later: %s", row.sandbox_id, error.message)
+        return cleared
+
+    async def sweep(self, *, min_age: timedelta = MIN_AGE) -> list[str]:
+        """Kill this installation's sandboxes that no row holds any more and give their ids; for the janitor.
+
+        A young one is spared: its row may not have its id yet.
+        """
+        killed: list[str] = []
+        oldest = datetime.now(UTC) - min_age
+        for each in await self._client.all({"installation": self._installation}):
+            row = await self._rows.find(each.metadata.get("build", ""), each.sandbox_id)
+            held = row is not None and row.state not in {"doomed", "gone"}
+            if not held and each.started_at < oldest:
+                await self._client.kill(each.sandbox_id)
+                killed.append(each.sandbox_id)
+        return killed
+
+    async def _end(self, row: SandboxRow) -> bool:
+        """Kill what a row dooms and look again: a kill that races a resume is lost."""
+        doomed = [row.sandbox_id] if row.state == "doomed" and row.sandbox_id else []
+        left: list[str] = [*doomed, *row.details.get("strays", [])]
+        for sandbox_id in left:
+            await self._client.kill(sandbox_id)
+        alive = [sandbox_id for sandbox_id in left if await self._client.exists(sandbox_id)]
+        state = "gone" if row.state == "doomed" and row.sandbox_id not in alive else row.state
+        await self._rows.note(row, state=state, strays=[one for one in alive if one != row.sandbox_id])
+        return not alive
+
+
+def _read_preflight(output: Output) -> str:
+    lines = output.stdout.split("\n")
+    home = lines[0].strip()
+    if "missing bash" in lines:
+        raise _invalid_template("it has no bash", "bash")
+    if "missing python3" in lines:
+        raise _invalid_template("it has no python3", "python3 (3.8 or newer)")
+    version = tuple(int(part) for part in lines[1].split())
+    if version < _OLDEST_PYTHON:
+        raise _invalid_template(f"its python3 is {'.'.join(map(str, version))}", "python3 (3.8 or newer)")
+    if not home.startswith("/"):
+        raise _invalid_template(f"its home directory is {home!r}", "a user with a home directory")
+    return home
+
+
+def _invalid_template(what: str, fix: str) -> ApplicationError:
+    return ApplicationError(
+        f"The sandbox template cannot be used: {what}. Set E2B_TEMPLATE to a template with {fix}.",
+        type=FailureType.INVALID_TEMPLATE,
+        non_retryable=True,
+    )

@@ -1,0 +1,294 @@
+"""The provider's edge: sandboxes made, resumed, paused, killed; commands and files in them.
+
+The only module that speaks to the E2B SDK. Knows nothing of builds, generations or the runner.
+A sandbox that is gone is always `SandboxLost`; a fault that may pass is the provider's and is retried.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import httpx2
+from e2b import (
+    AsyncSandbox,
+    CommandExitException,
+    FileNotFoundException,
+    SandboxException,
+    SandboxNotFoundException,
+    SandboxQuery,
+    SandboxState,
+)
+from e2b.connection_config import ApiParams
+from e2b.exceptions import SandboxNotRunningException, SandboxUnreachableException, TimeoutException
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.failures import classify
+from activities.settings import Settings
+from workflows.errors import FailureType
+
+GRACE: Final = timedelta(seconds=30)
+"""How much longer than the command itself the SDK is waited for before it counts as hung."""
+MARGIN: Final = timedelta(minutes=5)
+"""The session outlives a command by at least this, so that no timeout pauses it midway."""
+MAX_ATTEMPTS: Final = 4
+"""Attempts of an activity after which an unreachable sandbox counts as lost."""
+MAX_SESSION: Final = timedelta(hours=24)
+"""The longest the provider lets a session be."""
+
+
+class Output(NamedTuple):
+    """What a command printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Listed(NamedTuple):
+    """A sandbox as the provider lists it."""
+
+    sandbox_id: str
+    metadata: dict[str, str]
+    started_at: datetime
+
+
+@dataclass
+class _Handle:
+    sandbox: AsyncSandbox
+    end_at: datetime
+
+
+class SandboxClient:
+    """One account of the sandbox provider."""
+
+    def __init__(self, settings: Settings, *, grace: timedelta = GRACE) -> None:
+        self._settings = settings
+        self._grace = grace
+        self._handles: dict[str, _Handle] = {}
+        self._api = _api_params(settings)
+
+    async def create(self, key: str, *, metadata: dict[str, str]) -> str:
+        """Create a sandbox once per key and give its id."""
+        async with self._guarded(""):
+            sandbox = await AsyncSandbox.create(
+                template=self._settings.e2b_template or None,
+                timeout=self._settings.sandbox_timeout_seconds,
+                metadata=metadata,
+                lifecycle={"on_timeout": "pause", "auto_resume": False},
+                idempotency_key=key,
+                **self._api,
+            )
+        self._keep(sandbox, self._session)
+        return sandbox.sandbox_id
+
+    async def all(self, metadata: dict[str, str]) -> list[Listed]:
+        """List the running and paused sandboxes with this metadata."""
+        found: list[Listed] = []
+        async with self._guarded("", within=timedelta(minutes=5)):
+            pages = AsyncSandbox.list(query=SandboxQuery(metadata=metadata), limit=100, **self._api)
+            while pages.has_next:
+                found += [
+                    Listed(each.sandbox_id, dict(each.metadata), each.started_at)
+                    for each in await pages.next_items()
+                ]
+        return found
+
+    async def find(self, metadata: dict[str, str]) -> str | None:
+        """Find a running or paused sandbox by its metadata."""
+        async with self._guarded(""):
+            pages = AsyncSandbox.list(query=SandboxQuery(metadata=metadata), limit=10, **self._api)
+            found = await pages.next_items()
+        return found[0].sandbox_id if found else None
+
+    async def is_running(self, sandbox_id: str) -> bool:
+        """Tell whether the provider calls it running; false when paused or gone."""
+        try:
+            async with asyncio.timeout(GRACE.total_seconds()):
+                info = await AsyncSandbox.get_info(sandbox_id, **self._api)
+        except SandboxNotFoundException:
+            return False
+        return info.state == SandboxState.RUNNING
+
+    async def exists(self, sandbox_id: str) -> bool:
+        """Tell whether the provider still knows it, running or paused."""
+        async with self._guarded(""):
+            try:
+                await AsyncSandbox.get_info(sandbox_id, **self._api)
+            except SandboxNotFoundException:
+                return False
+        return True
+
+    async def resume(self, sandbox_id: str) -> str:
+        """Resume or lengthen a sandbox and give the id that the provider answered with.
+
+        Raises SandboxLost when the provider does not know it.
+        """
+        self._handles.pop(sandbox_id, None)
+        async with self._guarded(sandbox_id):
+            sandbox = await AsyncSandbox.connect(
+                sandbox_id, timeout=self._settings.sandbox_timeout_seconds, **self._api
+            )
+        self._keep(sandbox, self._session)
+        return sandbox.sandbox_id
+
+    async def pause(self, sandbox_id: str) -> None:
+        """Pause it; one that is paused already is no failure. Raises SandboxLost when it is gone."""
+        self._handles.pop(sandbox_id, None)
+        async with self._guarded(sandbox_id):
+            await AsyncSandbox.pause(sandbox_id, **self._api)
+
+    async def kill(self, sandbox_id: str) -> None:
+        """Kill it; one that is gone is no failure."""
+        self._handles.pop(sandbox_id, None)
+        async with self._guarded(""):
+            await AsyncSandbox.kill(sandbox_id, **self._api)
+
+    async def run(self, sandbox_id: str, command: str, *, within: timedelta) -> Output:
+        """Run a command line in a login shell; a non-zero exit code is an answer, not an error.
+
+        Raises SandboxLost.
+        """
+        sandbox = await self._attach(sandbox_id, needed=within + MARGIN)
+        limit = (within + self._grace).total_seconds()
+        async with self._guarded(sandbox_id, within=within + 2 * self._grace):
+            try:
+                result = await sandbox.commands.run(command, timeout=limit)
+            except CommandExitException as error:
+                return Output(error.exit_code, error.stdout, error.stderr)
+        return Output(result.exit_code, result.stdout, result.stderr)
+
+    async def read(self, sandbox_id: str, path: str) -> bytes:
+        """Read a whole file. Raises SandboxLost, FileNotFoundError."""
+        sandbox = await self._attach(sandbox_id, needed=MARGIN)
+        async with self._guarded(sandbox_id, within=timedelta(minutes=10)):
+            try:
+                return bytes(await sandbox.files.read(path, format="bytes"))
+            except FileNotFoundException:
+                raise FileNotFoundError(f"The sandbox has no file {path!r}.") from None
+
+    async def write(self, sandbox_id: str, path: str, data: bytes) -> None:
+        """Write a whole file; a reader may see it half-written. Raises SandboxLost."""
+        sandbox = await self._attach(sandbox_id, needed=MARGIN)
+        async with self._guarded(sandbox_id, within=timedelta(minutes=10)):
+            await sandbox.files.write(path, data)  # pyright: ignore[reportUnknownMemberType] the SDK's IO is bare
+
+    async def preview_url(self, sandbox_id: str, port: int) -> str:
+        """Give the address at which a port of the sandbox is seen from outside. Raises SandboxLost."""
+        if self._settings.local_sandbox:
+            return await self._local_preview_url(sandbox_id, port)
+        sandbox = await self._attach(sandbox_id, needed=MARGIN)
+        return f"https://{sandbox.get_host(port)}"
+
+    async def _local_preview_url(self, sandbox_id: str, port: int) -> str:
+        """Ask the local stand-in, which gives each previewed port a listener of its own."""
+        url = f"{self._settings.e2b_api_url}/sandboxes/{sandbox_id}/preview/{port}"
+        key = self._settings.e2b_api_key.get_secret_value()
+        async with self._guarded(sandbox_id), httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+            answer = await client.get(url, headers={"X-API-KEY": key})
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                raise lost(sandbox_id, "the provider does not know it")
+            answer.raise_for_status()
+            return str(answer.json()["url"])
+
+    @property
+    def _session(self) -> timedelta:
+        return timedelta(seconds=self._settings.sandbox_timeout_seconds)
+
+    def _keep(self, sandbox: AsyncSandbox, session: timedelta) -> AsyncSandbox:
+        self._handles[sandbox.sandbox_id] = _Handle(sandbox, datetime.now(UTC) + session)
+        return sandbox
+
+    async def _attach(self, sandbox_id: str, *, needed: timedelta) -> AsyncSandbox:
+        """Give a handle on a running sandbox whose session lasts at least `needed`.
+
+        A paused one is not resumed: a pause that nobody planned may have lost files.
+        """
+        handle = self._handles.get(sandbox_id)
+        if handle and handle.end_at - datetime.now(UTC) >= needed:
+            return handle.sandbox
+        session = min(max(self._session, needed), MAX_SESSION)
+        async with self._guarded(sandbox_id):
+            if not await self.is_running(sandbox_id):
+                raise lost(sandbox_id, "it is not running")
+            sandbox = await self._lengthen(sandbox_id, session)
+        if sandbox.sandbox_id != sandbox_id:
+            raise lost(sandbox_id, f"the provider answered with another one, {sandbox.sandbox_id}")
+        return self._keep(sandbox, session)
+
+    async def _lengthen(self, sandbox_id: str, session: timedelta) -> AsyncSandbox:
+        """Connect, which on a running sandbox only lengthens; past the provider's longest run it is lost."""
+        try:
+            return await AsyncSandbox.connect(sandbox_id, timeout=int(session.total_seconds()), **self._api)
+        except SandboxException as error:
+            if error.status_code == HTTPStatus.BAD_REQUEST:
+                raise lost(sandbox_id, "its session cannot be lengthened any more") from None
+            raise
+
+    @asynccontextmanager
+    async def _guarded(self, sandbox_id: str, *, within: timedelta = 4 * GRACE) -> AsyncGenerator[None]:
+        """Bound a call, as the SDK may hang, and turn the vendor's exceptions into ours."""
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                yield
+        except (ApplicationError, FileNotFoundError):
+            raise
+        except (SandboxNotRunningException, SandboxNotFoundException):
+            self._handles.pop(sandbox_id, None)
+            raise lost(sandbox_id, "it was killed, paused or never there") from None
+        except (SandboxUnreachableException, TimeoutException, TimeoutError) as error:
+            raise await self._unreachable(sandbox_id, error) from None
+        except SandboxException as error:
+            if (error.status_code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise ApplicationError(
+                    f"The sandbox provider answered {error.status_code}; it is asked again.",
+                    type=FailureType.RETRYABLE,
+                ) from None
+            raise classify(error) from None
+        except Exception as error:  # noqa: BLE001 the boundary: the table in failures.py decides
+            raise classify(error) from None
+
+    async def _unreachable(self, sandbox_id: str, error: Exception) -> ApplicationError:
+        """Judge a dropped or hung connection: retried while the provider calls the sandbox running."""
+        self._handles.pop(sandbox_id, None)
+        if not sandbox_id:
+            return classify(error)
+        try:
+            running = await self.is_running(sandbox_id)
+        except Exception as probe:  # noqa: BLE001 whatever the vendor raises is classified
+            return classify(probe)
+        if not running:
+            return lost(sandbox_id, "it stopped while it was used")
+        if _attempt() >= MAX_ATTEMPTS:
+            return lost(sandbox_id, "it is said to run but does not answer")
+        return ApplicationError(
+            f"Sandbox {sandbox_id} does not answer; it is asked again.", type=FailureType.RETRYABLE
+        )
+
+
+def lost(sandbox_id: str, reason: str) -> ApplicationError:
+    """Make the failure that has the build restored into another sandbox; never retried."""
+    return ApplicationError(
+        f"Sandbox {sandbox_id or '(new)'} is lost: {reason}. The build goes on in a restored one.",
+        type=FailureType.SANDBOX_LOST,
+        non_retryable=True,
+    )
+
+
+def _attempt() -> int:
+    return activity.info().attempt if activity.in_activity() else 1
+
+
+def _api_params(settings: Settings) -> ApiParams:
+    """Give the SDK its parameters by argument: its own environment variables are not ours to read."""
+    given: dict[str, Any] = {
+        "api_key": settings.e2b_api_key.get_secret_value(),
+        "api_url": settings.e2b_api_url or None,
+        "sandbox_url": settings.e2b_sandbox_url or None,
+        "retries": 0,
+    }
+    return ApiParams(**{name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,165 @@
+"""The rows of a build's sandboxes: which generation holds, which id it has, which ids must be killed.
+
+Knows Postgres and no provider. A row is written before its sandbox is asked for, so that none is orphaned.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import RowMapping, and_, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from activities.tables import sandboxes
+from workflows.files import SandboxRef
+
+_DETAILS = sandboxes.c.details
+
+
+class SandboxRow(NamedTuple):
+    """One sandbox of a build, as the database knows it."""
+
+    build_id: str
+    role: str
+    generation: int
+    sandbox_id: str
+    """Empty until the provider answered."""
+    state: str
+    """creating, live, paused, doomed, gone."""
+    details: dict[str, Any]
+    """home, workspace, nonce of a planned pause, attempt, strays (other ids to be killed)."""
+
+    @property
+    def reference(self) -> SandboxRef:
+        """The row as the workflow holds it."""
+        return SandboxRef(
+            sandbox_id=self.sandbox_id,
+            generation=self.generation,
+            home=str(self.details.get("home", "")),
+            workspace=str(self.details.get("workspace", "")),
+        )
+
+    @property
+    def attempt(self) -> int:
+        """How often this generation was asked for after an earlier one was killed."""
+        return int(self.details.get("attempt", 0))
+
+
+class SandboxRows:
+    """The sandboxes table."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def open(self, build_id: str, *, role: str, generation: int) -> SandboxRow:
+        """Give the row of this generation, made where it is missing, made anew where it had ended."""
+        key = {"build_id": build_id, "role": role, "generation": generation}
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                insert(sandboxes).values(**key, state="creating").on_conflict_do_nothing()
+            )
+            row = await _one(connection, _is(build_id, role, generation), lock=True)
+            assert row is not None
+            if row.state not in {"gone", "doomed"}:
+                return row
+            return await self._reopen(connection, row)
+
+    async def _reopen(self, connection: AsyncConnection, row: SandboxRow) -> SandboxRow:
+        strays = [*row.details.get("strays", [])]
+        if row.state == "doomed" and row.sandbox_id:
+            strays.append(row.sandbox_id)
+        details = {"attempt": row.attempt + 1, "strays": strays}
+        await connection.execute(
+            update(sandboxes)
+            .where(_is(row.build_id, row.role, row.generation))
+            .values(state="creating", sandbox_id="", details=details, changed_at=func.now())
+        )
+        return row._replace(state="creating", sandbox_id="", details=details)
+
+    async def note(
+        self, row: SandboxRow, *, state: str, sandbox_id: str | None = None, **details: object
+    ) -> SandboxRow:
+        """Write a new state and add to the details."""
+        values: dict[str, Any] = {"state": state, "changed_at": func.now()}
+        values["details"] = _DETAILS.concat(details)
+        if sandbox_id is not None:
+            values["sandbox_id"] = sandbox_id
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                update(sandboxes).where(_is(row.build_id, row.role, row.generation)).values(values)
+            )
+        return row._replace(
+            state=state, sandbox_id=sandbox_id or row.sandbox_id, details={**row.details, **details}
+        )
+
+    async def find(self, build_id: str, sandbox_id: str) -> SandboxRow | None:
+        """Give the row of a sandbox by its id; none when the build never had it."""
+        async with self._engine.connect() as connection:
+            return await _one(
+                connection, and_(sandboxes.c.build_id == build_id, sandboxes.c.sandbox_id == sandbox_id)
+            )
+
+    async def of_build(self, build_id: str) -> list[SandboxRow]:
+        """Give every row of a build."""
+        query = select(sandboxes).where(sandboxes.c.build_id == build_id)
+        async with self._engine.connect() as connection:
+            return [_row(found) for found in (await connection.execute(query)).mappings()]
+
+    async def older(self, row: SandboxRow) -> list[SandboxRow]:
+        """Give the live rows of this build and role with an older generation."""
+        query = select(sandboxes).where(
+            sandboxes.c.build_id == row.build_id,
+            sandboxes.c.role == row.role,
+            sandboxes.c.generation < row.generation,
+            sandboxes.c.state != "gone",
+        )
+        async with self._engine.connect() as connection:
+            return [_row(found) for found in (await connection.execute(query)).mappings()]
+
+    async def doomed(self) -> list[SandboxRow]:
+        """Give every row that still names ids to be killed."""
+        query = select(sandboxes).where(
+            (sandboxes.c.state == "doomed") | (func.jsonb_array_length(_strays()) > 0)
+        )
+        async with self._engine.connect() as connection:
+            return [_row(found) for found in (await connection.execute(query)).mappings()]
+
+
+async def is_current(connection: AsyncConnection, build_id: str, sandbox: SandboxRef) -> bool:
+    """Lock a sandbox's row and tell whether it is the newest generation of its role, not killed.
+
+    Held to the end of the caller's transaction: what it then writes is fenced by the generation.
+    """
+    row = await _one(
+        connection,
+        and_(sandboxes.c.build_id == build_id, sandboxes.c.sandbox_id == sandbox.sandbox_id),
+        lock=True,
+    )
+    if row is None or row.generation != sandbox.generation or row.state in {"doomed", "gone"}:
+        return False
+    newest = select(func.max(sandboxes.c.generation)).where(
+        sandboxes.c.build_id == build_id, sandboxes.c.role == row.role
+    )
+    return (await connection.execute(newest)).scalar_one() == sandbox.generation
+
+
+def _is(build_id: str, role: str, generation: int) -> Any:
+    return and_(
+        sandboxes.c.build_id == build_id,
+        sandboxes.c.role == role,
+        sandboxes.c.generation == generation,
+    )
+
+
+def _strays() -> Any:
+    return func.coalesce(_DETAILS["strays"], func.jsonb_build_array())
+
+
+async def _one(connection: AsyncConnection, condition: Any, *, lock: bool = False) -> SandboxRow | None:
+    query = select(sandboxes).where(condition)
+    found = (await connection.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    return _row(found) if found else None
+
+
+def _row(found: RowMapping | Mapping[str, Any]) -> SandboxRow:
+    return SandboxRow(**{name: found[name] for name in SandboxRow._fields})

@@ -1,0 +1,246 @@
+"""Takes snapshots: what the runner captured goes to the bucket, and one commit makes it a restore point.
+
+Repeating it after any failure is safe: packs and manifests are put only if absent, a capture becomes at most
+one row, and the runner forgets its packs only after the commit.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple, TypedDict
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from typing_extensions import override
+
+from activities.failures import classified
+from activities.heartbeat import heartbeating
+from activities.manifests import InvalidManifest, Manifest, unknown_packs
+from activities.objects import Objects
+from activities.restore import Restorer, manifest_key, pack_key
+from activities.restore_points import NewRestorePoint, RestorePoints
+from activities.workspace import BEAT, STATE_FOLDER, RunnerFault, Workspace
+from workflows import ports
+from workflows.errors import FailureType
+from workflows.files import RestorePoint, TakeSnapshot
+
+CAPTURE_TIME: Final = timedelta(minutes=5)
+"""The longest a whole scan may take."""
+MAX_OMITTED: Final = 50
+"""How many left-out paths a restore point names."""
+MAX_RECOVERIES: Final = 20
+"""How often lost packs, which the runner names five at a time, are made again in one snapshot."""
+UPLOAD_TIME: Final = timedelta(minutes=15)
+"""The longest one upload of all packs may take."""
+
+
+class Pack(TypedDict):
+    """One pack that waits in the sandbox."""
+
+    sha256: str
+    bytes: int
+
+
+class Pending(NamedTuple):
+    """What waits in the sandbox to be uploaded."""
+
+    number: int
+    """Of the newest capture; 0: nothing was captured since the last restore point."""
+    packs: dict[str, Pack]
+    sha256: str
+    """Of the manifest to publish."""
+
+
+class Snapshots(ports.Snapshots):
+    """Snapshots over the runner, the bucket and the restore points' rows."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        objects: Objects,
+        points: RestorePoints,
+        restorer: Restorer,
+        *,
+        local_sandbox: bool,
+    ) -> None:
+        self._workspace = workspace
+        self._restorer = restorer
+        self._objects = objects
+        self._points = points
+        self._relays = objects.is_private and not local_sandbox
+
+    @override
+    @activity.defn
+    async def take_snapshot(self, request: TakeSnapshot) -> RestorePoint:
+        """Upload what was captured, publish the manifest, commit the restore point.
+
+        Gives the newest restore point again when nothing changed since. Raises SandboxLost when the sandbox
+        is gone or another generation has taken over.
+        """
+        async with heartbeating(BEAT), classified():
+            return await self._take(request)
+
+    async def _take(self, request: TakeSnapshot) -> RestorePoint:
+        pending = await self._pending(request)
+        newest = await self._points.newest(request)
+        if not pending.number and newest is not None:
+            return newest
+        if found := await self._points.by_key(request.project, _key(request, pending)):
+            await self._forget(request, pending.number, found.key)
+            return found
+        await self._upload(request, pending)
+        point = await self._publish(request, pending)
+        await self._forget(request, pending.number, point.key)
+        return point
+
+    async def _pending(self, request: TakeSnapshot) -> Pending:
+        """Ask what waits; a first snapshot of nothing is scanned, as each build has a restore point."""
+        if request.full_scan:
+            await self._capture(request, full_scan=True)
+        pending = await self._ask_pending(request)
+        if pending.number or await self._points.newest(request):
+            return pending
+        await self._capture(request, full_scan=True)
+        return await self._ask_pending(request)
+
+    async def _capture(self, request: TakeSnapshot, *, full_scan: bool, emptied: Sequence[str] = ()) -> None:
+        payload = {"full_scan": full_scan, "emptied": list(emptied)}
+        await self._workspace.ask(request.sandbox, "capture", payload, within=CAPTURE_TIME)
+
+    async def _ask_pending(self, request: TakeSnapshot) -> Pending:
+        """Ask what waits; contents whose pack was deleted before its upload are read again first."""
+        for _ in range(MAX_RECOVERIES):
+            try:
+                return _read_pending(await self._workspace.ask(request.sandbox, "pending", {}))
+            except RunnerFault as fault:
+                lost = re.findall(r"[0-9a-f]{64}", fault.message)
+                if fault.kind != "lost_packs" or not lost:
+                    raise
+                await self._capture(request, full_scan=False, emptied=lost)
+        return _read_pending(await self._workspace.ask(request.sandbox, "pending", {}))
+
+    async def _upload(self, request: TakeSnapshot, pending: Pending) -> None:
+        """Have the sandbox put its packs, or carry them where it cannot reach the bucket."""
+        targets: dict[str, dict[str, Any]] = {}
+        for pack in pending.packs.values():
+            targets[pack["sha256"]] = await self._target(request, pack)
+        if not targets:
+            return
+        answer = await self._workspace.ask(request.sandbox, "upload", {"packs": targets}, within=UPLOAD_TIME)
+        if failed := answer.get("failed"):
+            first = failed[0]
+            raise ApplicationError(
+                f"{len(failed)} of {len(targets)} packs were not uploaded; the first: "
+                f"HTTP {first.get('status')} {str(first.get('message'))[:200]!r}. They are uploaded again.",
+                type=FailureType.RETRYABLE,
+            )
+
+    async def _target(self, request: TakeSnapshot, pack: Pack) -> dict[str, Any]:
+        key = pack_key(pack["sha256"])
+        if await self._objects.size(key) == pack["bytes"]:
+            return {"exists": True}
+        if self._relays:
+            await self._relay(request, pack, key)
+            return {"exists": True}
+        put = await self._objects.presign_put(key, sha256=pack["sha256"], length=pack["bytes"])
+        return {"url": put.url, "headers": put.headers}
+
+    async def _relay(self, request: TakeSnapshot, pack: Pack, key: str) -> None:
+        """Carry a pack through the worker: the bucket is private and the sandbox is elsewhere."""
+        path = f"{request.sandbox.home}/{STATE_FOLDER}/packs/{pack['sha256']}"
+        data = await self._workspace.client.read(request.sandbox.sandbox_id, path)
+        if hashlib.sha256(data).hexdigest() != pack["sha256"]:
+            raise _untrusted(f"Pack {pack['sha256'][:12]} does not have the digest that it is named by.")
+        await self._objects.put_if_absent(key, data, content_type="application/octet-stream")
+
+    async def _publish(self, request: TakeSnapshot, pending: Pending) -> RestorePoint:
+        """Read, judge and put the manifest, then commit: only the worker publishes."""
+        made = await self._workspace.ask(request.sandbox, "manifest", {"number": pending.number})
+        data = await self._workspace.client.read(request.sandbox.sandbox_id, str(made["path"]))
+        if hashlib.sha256(data).hexdigest() != pending.sha256:
+            raise ApplicationError("The manifest was cut on its way.", type=FailureType.RETRYABLE)
+        manifest = await asyncio.to_thread(_parse, data)
+        parent = await self._parent(request, manifest)
+        whole = await self._whole(manifest, parent)
+        known = await self._known_packs(pending, parent)
+        if missing := unknown_packs(manifest, known):
+            raise _untrusted(f"It names {len(missing)} packs that were never uploaded.")
+        new = NewRestorePoint(
+            number=pending.number,
+            key=_key(request, pending),
+            kind=manifest.header.kind,
+            parent=parent,
+            files=whole.files,
+            changed=len(manifest.entries),
+            bytes=sum(pack["bytes"] for pack in pending.packs.values()),
+            omitted=manifest.omitted[:MAX_OMITTED],
+            packs={name: known[name] for name in manifest.packs},
+        )
+        await self._objects.put_if_absent(new.key, data, content_type="application/x-ndjson")
+        point = await self._points.commit(request, new)
+        self._restorer.remember(point.restore_point, whole)
+        return point
+
+    async def _whole(self, manifest: Manifest, parent: int | None) -> Manifest:
+        """Give the state after a manifest, so that only what can be restored is committed."""
+        if manifest.header.kind == "full" or parent is None:
+            return manifest
+        before = await self._restorer.manifest(parent)
+        try:
+            return await asyncio.to_thread(before.apply, manifest)
+        except InvalidManifest as error:
+            raise _untrusted(str(error)) from None
+
+    async def _known_packs(self, pending: Pending, parent: int | None) -> dict[str, int]:
+        known = {name: pack["bytes"] for name, pack in pending.packs.items()}
+        if parent is None:
+            return known
+        return {**await self._points.packs(await self._points.chain(parent)), **known}
+
+    async def _parent(self, request: TakeSnapshot, manifest: Manifest) -> int | None:
+        """Find the restore point that a manifest builds on, or whose packs a full one uses again."""
+        key = manifest.header.parent
+        if key is None:
+            newest = await self._points.newest(request)
+            return newest.restore_point if newest else None
+        parent = await self._points.by_key(request.project, key)
+        if parent is None:
+            raise _untrusted(f"It builds on {key!r}, which is no restore point of this project.")
+        return parent.restore_point
+
+    async def _forget(self, request: TakeSnapshot, number: int, key: str) -> None:
+        await self._workspace.ask(request.sandbox, "published", {"number": number, "key": key})
+
+
+def _read_pending(answer: Mapping[str, Any]) -> Pending:
+    manifest: Mapping[str, Any] = answer["manifest"] or {}
+    packs: list[Pack] = [pack for capture in answer["captures"] for pack in capture["packs"]]
+    return Pending(
+        number=int(manifest.get("number", 0)),
+        packs={pack["sha256"]: pack for pack in packs},
+        sha256=str(manifest.get("sha256", "")),
+    )
+
+
+def _parse(data: bytes) -> Manifest:
+    try:
+        return Manifest.parse(data)
+    except InvalidManifest as error:
+        raise _untrusted(str(error)) from None
+
+
+def _key(request: TakeSnapshot, pending: Pending) -> str:
+    return manifest_key(
+        project=request.project, build_id=request.build_id, number=pending.number, sha256=pending.sha256
+    )
+
+
+def _untrusted(reason: str) -> ApplicationError:
+    """Refuse what came out of a sandbox that cannot be believed; the last restore point stands."""
+    return ApplicationError(
+        f"The snapshot's manifest is not to be trusted: {reason} The build is restored from its last one.",
+        type=FailureType.SANDBOX_LOST,
+        non_retryable=True,
+    )

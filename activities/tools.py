@@ -1,0 +1,256 @@
+"""The nine tools: runs one call at most once, ever, and writes its one result.
+
+Dispatches to the runner, the browser and the rows; knows no provider. The model's faults become error
+results; a lost sandbox is raised, as its failure must never read like a command's output.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+from pydantic import JsonValue
+from temporalio import activity
+from typing_extensions import override
+
+from activities.events import EventStream
+from activities.failures import classified
+from activities.heartbeat import heartbeating
+from activities.progress import Progress
+from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
+from activities.transcript import ToolResult, Transcript
+from activities.workspace import BEAT, RunnerFault, Workspace
+from workflows import ports
+from workflows.catalogue import (
+    MAX_OUTPUT_CHARS,
+    Bash,
+    Document,
+    EditFile,
+    InvalidToolCall,
+    Narrate,
+    TakeScreenshot,
+    ToolInput,
+    WriteFile,
+    parse_call,
+)
+from workflows.payload import PREVIEW_CHARS
+from workflows.turns import ToolOutcome, ToolRun
+
+CAPTURE_SECONDS: Final = 120
+"""What a capture after a changing call may take on top of the call itself, seconds."""
+FILE_SECONDS: Final = 60
+"""What a file tool or a search may take, seconds."""
+DEFAULT_PORT: Final = "8000"
+"""PORT of every command, so that an app need not choose one."""
+_INTERRUPTED: Final = (
+    "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
+    "effect. Look at the files and processes before you repeat it."
+)
+
+
+class Result(NamedTuple):
+    """What a call gave, before it is written."""
+
+    text: str
+    is_error: bool = False
+    images: tuple[str, ...] = ()
+    """Base64 of WebP images."""
+    interrupted: bool = False
+    captured: int = 0
+    phase: str = ""
+
+    @property
+    def content(self) -> JsonValue:
+        """The content of the tool_result block."""
+        if not self.images:
+            return self.text
+        return [{"type": "text", "text": self.text}, *map(_image, self.images)]
+
+
+class Tools(ports.Tools):
+    """The tools over the runner."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        transcript: Transcript,
+        *,
+        screenshots: Screenshots,
+        progress: Progress,
+        events: EventStream,
+    ) -> None:
+        self._workspace = workspace
+        self._transcript = transcript
+        self._screenshots = screenshots
+        self._progress = progress
+        self._events = events
+
+    @override
+    @activity.defn
+    async def run_tool(self, request: ToolRun) -> ToolOutcome:
+        """Run one tool call at most once, ever; write its one result.
+
+        Raises SandboxLost when the sandbox is gone or replaced, the provider's passing fault otherwise.
+        """
+        async with heartbeating(BEAT), classified():
+            if kept := await self._transcript.result(request.head, request.call.tool_use_id):
+                return _outcome(kept, Result(""))
+            result = await self._run(request)
+            kept = await self._write(request, result)
+            await self._tell(request, kept)
+        return _outcome(kept, result)
+
+    async def _run(self, request: ToolRun) -> Result:
+        if request.refuse:
+            return Result(request.refuse, is_error=True)
+        given = await self._transcript.tool_input(request.head, request.call.tool_use_id)
+        try:
+            call = parse_call(request.call.tool, given)
+        except InvalidToolCall as error:
+            return Result(str(error), is_error=True)
+        if isinstance(call, (WriteFile, EditFile, Bash)) and await self._began_elsewhere(request):
+            return Result(_INTERRUPTED, is_error=True, interrupted=True)
+        try:
+            return await self._dispatch(request, call)
+        except RunnerFault as fault:
+            if fault.non_retryable:
+                raise
+            return Result(f"The sandbox could not do it: {fault.message}", is_error=True)
+
+    async def _began_elsewhere(self, request: ToolRun) -> bool:
+        """Note the start; tell whether an earlier attempt was made in a sandbox that is gone."""
+        generation = request.sandbox.generation
+        earlier = await self._transcript.note_start(
+            request.head, request.call.tool_use_id, generation=generation
+        )
+        return earlier is not None and earlier != generation
+
+    async def _dispatch(self, request: ToolRun, call: ToolInput) -> Result:
+        match call:
+            case WriteFile() | EditFile() | Bash():
+                return await self._change(request, call)
+            case TakeScreenshot():
+                return await self._look(request, call)
+            case Narrate():
+                return await self._narrate(request, call)
+            case Document():
+                return await self._document(request, call)
+            case _:
+                return await self._read(request, call)
+
+    async def _change(self, request: ToolRun, call: WriteFile | EditFile | Bash) -> Result:
+        """Run a changing call under its claim; a second attempt gets the first one's answer."""
+        seconds = call.timeout_seconds if isinstance(call, Bash) else FILE_SECONDS
+        payload = {
+            "claim": request.call.tool_use_id,
+            "tool": request.call.tool,
+            "input": call.model_dump(mode="json"),
+            "timeout_seconds": seconds,
+            "environment": {"PORT": DEFAULT_PORT},
+            "capture": request.capture,
+        }
+        within = timedelta(seconds=seconds + CAPTURE_SECONDS)
+        answer = await self._workspace.ask(request.sandbox, "call", payload, within=within)
+        return _changed(answer)
+
+    async def _read(self, request: ToolRun, call: ToolInput) -> Result:
+        answer = await self._workspace.ask(
+            request.sandbox,
+            request.call.tool,
+            call.model_dump(mode="json"),
+            within=timedelta(seconds=FILE_SECONDS),
+        )
+        return Result(str(answer["text"]), is_error=bool(answer.get("is_error")))
+
+    async def _look(self, request: ToolRun, call: TakeScreenshot) -> Result:
+        url = await self._workspace.client.preview_url(request.sandbox.sandbox_id, call.port)
+        try:
+            shots = await self._screenshots.take(request.build_id, url.rstrip("/") + call.path)
+        except (NoBrowser, PageUnreachable) as error:
+            return Result(str(error), is_error=True)
+        text = "\n".join(f"{shot.name}: {shot.width}x{shot.height}, kept as {shot.key}" for shot in shots)
+        return Result(text, images=tuple(shot.data for shot in shots))
+
+    async def _narrate(self, request: ToolRun, call: Narrate) -> Result:
+        publish = self._events.publish
+        if call.phase_name:
+            ended = await self._progress.begin_phase(request.build_id, call.phase_name)
+            for name in ended or ():
+                await publish(request.build_id, "gsd.phase.completed", phase_name=name)
+            if ended is not None:
+                await publish(request.build_id, "gsd.phase.started", phase_name=call.phase_name)
+        await publish(request.build_id, "agent.thinking", text=call.message)
+        return Result("Told.", phase=call.phase_name)
+
+    async def _document(self, request: ToolRun, call: Document) -> Result:
+        await self._progress.write_document(
+            request.build_id, section=call.section, content=clean(call.content)
+        )
+        await self._events.publish(request.build_id, "documentation.updated", section=call.section)
+        return Result(f"Section {call.section!r} is written.")
+
+    async def _write(self, request: ToolRun, result: Result) -> ToolResult:
+        cleaned = result._replace(text=clean(shorten(result.text)))
+        return await self._transcript.write_result(
+            request.head,
+            request.call.tool_use_id,
+            content=cleaned.content,
+            is_error=result.is_error,
+            generation=request.sandbox.generation,
+            preview=cleaned.text[:PREVIEW_CHARS],
+        )
+
+    async def _tell(self, request: ToolRun, kept: ToolResult) -> None:
+        await self._events.publish(
+            request.build_id,
+            "agent.tool.called",
+            tool_name=request.call.tool,
+            tool_label=request.call.label,
+            tool_summary=kept.preview,
+        )
+
+
+def _changed(answer: Mapping[str, Any]) -> Result:
+    """Turn the runner's answer to a changing call into a result for the model."""
+    capture: Mapping[str, Any] = answer.get("capture") or {}
+    captured = int(capture.get("number", 0)) if capture.get("changed") else 0
+    text = str(answer.get("text", ""))
+    if omitted := capture.get("omitted"):
+        names = ", ".join(map(str, omitted[:10]))
+        text += f"\n[Too large to be saved, and lost when the sandbox is: {names}]"
+    if unsaved := answer.get("capture_error"):
+        text += f"\n[What this call changed is not saved yet: {unsaved.get('message')}]"
+    interrupted = answer["status"] == "interrupted"
+    return Result(
+        text or "(no output)",
+        is_error=bool(answer["is_error"]) or answer["status"] != "done",
+        interrupted=interrupted,
+        captured=captured,
+    )
+
+
+def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
+    return ToolOutcome(
+        tool_use_id=kept.tool_use_id,
+        preview=kept.preview,
+        is_error=kept.is_error,
+        interrupted=result.interrupted,
+        captured=result.captured,
+        phase=result.phase,
+    )
+
+
+def _image(data: str) -> JsonValue:
+    return {"type": "image", "source": {"type": "base64", "media_type": "image/webp", "data": data}}
+
+
+def shorten(text: str) -> str:
+    """Keep head and tail of a text that is longer than the model is sent."""
+    if len(text) <= MAX_OUTPUT_CHARS:
+        return text
+    half = MAX_OUTPUT_CHARS // 2 - 50
+    return f"{text[:half]}\n\n[{len(text) - 2 * half} characters left out]\n\n{text[-half:]}"
+
+
+def clean(text: str) -> str:
+    """Drop what neither Postgres nor UTF-8 can hold: NUL and lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,172 @@
+"""What each vendor's exception classes mean, decided once: retried, refused for good, or a bug of ours.
+
+A test walks the vendors' class trees and fails on a class that this table does not reach.
+"""
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+
+import anthropic
+import asyncpg
+import botocore.exceptions as boto
+import e2b.exceptions as e2b
+import httpx
+import httpx2
+from anthropic._response import StreamAlreadyConsumed
+from anthropic.lib._extras._common import MissingDependencyError
+from anthropic.lib.credentials._workload import WorkloadIdentityError
+from anthropic.lib.foundry import MutuallyExclusiveAuthError
+from anthropic.lib.tools._toolsets._errors import ToolsetUsageError
+from connectrpc.errors import ConnectError
+from redis import exceptions as redis
+from sqlalchemy import exc as sql
+
+
+class Verdict(Enum):
+    """What is done about an exception."""
+
+    RETRY = "retry"  # the provider's passing fault
+    REJECTED = "rejected"  # the model's provider refuses the request, or us, for good
+    BUG = "bug"  # ours: wrong use of a client, wrong configuration
+    BY_CODE = "by code"  # the class says nothing: its status or code decides
+
+
+_RETRY: tuple[type[Exception], ...] = (
+    anthropic.APIConnectionError,
+    anthropic.APIResponseValidationError,
+    anthropic.ClientClosedRequestError,
+    anthropic.ConflictError,
+    anthropic.InternalServerError,
+    anthropic.RateLimitError,
+    anthropic.RequestTimeoutError,
+    anthropic.RetryableError,
+    httpx2.DecodingError,
+    httpx2.NetworkError,
+    httpx2.ProtocolError,
+    httpx2.ProxyError,
+    httpx2.SSEError,
+    httpx2.TimeoutException,
+    httpx.DecodingError,
+    httpx.NetworkError,
+    httpx.ProtocolError,
+    httpx.ProxyError,
+    httpx.TimeoutException,
+    sql.DisconnectionError,
+    sql.InterfaceError,
+    sql.OperationalError,
+    sql.TimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    redis.ChildDeadlockedError,
+    redis.ClusterError,
+    redis.ConnectionError,
+    redis.OutOfMemoryError,
+    redis.ReadOnlyError,
+    redis.SlotNotCoveredError,
+    redis.TimeoutError,
+    redis.TryAgainError,
+    redis.WatchError,
+    e2b.GuestUnresponsiveException,
+    e2b.RateLimitException,
+    e2b.ServiceBusyException,
+    e2b.TimeoutException,
+    boto.CapacityNotAvailableError,
+    boto.ChecksumError,
+    boto.ConnectionError,
+    boto.CredentialRetrievalError,
+    boto.EventStreamError,
+    boto.FlexibleChecksumError,
+    boto.HTTPClientError,
+    boto.IncompleteReadError,
+    boto.MetadataRetrievalError,
+    boto.TokenRetrievalError,
+    json.JSONDecodeError,
+    OSError,
+)
+"""Transport, overload, shutdown. A cut stream may end in a JSONDecodeError; TimeoutError is an OSError."""
+
+_REJECTED: tuple[type[Exception], ...] = (
+    anthropic.AuthenticationError,
+    anthropic.BadRequestError,
+    anthropic.ContentTooLargeError,
+    anthropic.ContractSpendLimitReachedError,
+    anthropic.CredentialsError,
+    anthropic.EnforcedSpendLimitReachedError,
+    anthropic.HTTPNotImplementedError,
+    anthropic.NotFoundError,
+    anthropic.PaymentRequiredError,
+    anthropic.PermissionDeniedError,
+    anthropic.PreconditionFailedError,
+    anthropic.RequestHeaderFieldsTooLargeError,
+    anthropic.UnprocessableEntityError,
+    WorkloadIdentityError,
+)
+
+_BUG: tuple[type[Exception], ...] = (
+    anthropic.APIWebhookValidationError,
+    MissingDependencyError,
+    MutuallyExclusiveAuthError,
+    StreamAlreadyConsumed,
+    ToolsetUsageError,
+    httpx2.StreamError,
+    httpx2.TooManyRedirects,
+    httpx2.UnsupportedProtocol,
+    httpx.StreamError,
+    httpx.TooManyRedirects,
+    httpx.UnsupportedProtocol,
+    sql.SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    redis.AuthenticationError,
+    redis.AuthorizationError,
+    redis.DataError,
+    redis.IncorrectPolicyType,
+    redis.InvalidPipelineStack,
+    redis.InvalidResponse,
+    redis.LockError,
+    redis.PubSubError,
+    redis.RedisClusterException,
+    redis.ResponseError,
+    e2b.AuthenticationException,
+    e2b.BuildException,
+    e2b.InvalidArgumentException,
+    e2b.NotEnoughSpaceException,
+    e2b.NotFoundException,
+    e2b.SandboxException,
+    e2b.SecretException,
+    e2b.VolumeException,
+    boto.BotoCoreError,
+)
+"""Wrong use of a client or a wrong setting: asking again changes nothing."""
+
+_BY_CODE: tuple[type[Exception], ...] = (
+    anthropic.APIStatusError,
+    httpx2.HTTPStatusError,
+    httpx.HTTPStatusError,
+    sql.DBAPIError,
+    boto.ClientError,
+    ConnectError,
+)
+
+TABLE: Mapping[type[BaseException], Verdict] = {
+    kind: verdict
+    for verdict, kinds in (
+        (Verdict.RETRY, _RETRY),
+        (Verdict.REJECTED, _REJECTED),
+        (Verdict.BUG, _BUG),
+        (Verdict.BY_CODE, _BY_CODE),
+    )
+    for kind in kinds
+}
+"""The nearest class of an exception's own line of descent decides."""
+
+
+def verdict_on(kind: type[BaseException]) -> Verdict | None:
+    """Give what the table says about a class; none: nobody has thought about it."""
+    return next((TABLE[each] for each in kind.__mro__ if each in TABLE), None)

@@ -1,0 +1,115 @@
+"""The runner in a sandbox, as its callers see it: one JSON question, one JSON answer.
+
+Owns where the runner lies, how a request reaches it and how its failures are told apart. Knows nothing
+of what the commands mean, nor of the provider behind `SandboxClient`.
+"""
+
+import hashlib
+import json
+import shlex
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.exceptions import ApplicationError
+
+from activities.sandbox_client import SandboxClient
+from workflows.errors import FailureType
+from workflows.files import SandboxRef
+
+Answer = dict[str, Any]
+"""What the runner printed; its shape is the command's."""
+
+BEAT: Final = timedelta(seconds=5)
+"""How often a running activity says that it lives."""
+QUICK: Final = timedelta(seconds=60)
+"""How long a command may take that neither runs the model's commands nor moves packs."""
+STATE_FOLDER: Final = ".nightshift"
+"""Under the home directory: the runner and its state, never part of a snapshot."""
+_PASSING: Final = frozenset({"os", "disk_full", "too_many_files", "unkillable", "download"})
+"""Kinds of a runner's fault that lie in the sandbox or on the way; the others are bugs of ours."""
+_RUNNER_MISSING: Final = 66
+"""Exit code of the command line below when the runner's file is not there."""
+
+
+class RunnerFault(ApplicationError):
+    """The runner answered that it could not do what was asked."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        passing = kind in _PASSING
+        fault = FailureType.RETRYABLE if passing else "RunnerFault"
+        super().__init__(f"{message} ({kind})", type=fault, non_retryable=not passing)
+        self.kind = kind
+        """The runner's name of the fault."""
+
+
+class Workspace:
+    """The files and commands of any sandbox, through the runner."""
+
+    def __init__(self, client: SandboxClient, *, runner: bytes) -> None:
+        self.client = client
+        """The provider behind it."""
+        self._runner = runner
+        self._name = f"runner-{hashlib.sha256(runner).hexdigest()[:12]}.pyz"
+
+    async def ask(
+        self, sandbox: SandboxRef, command: str, payload: Mapping[str, Any], *, within: timedelta = QUICK
+    ) -> Answer:
+        """Run one runner command and give its answer.
+
+        Raises RunnerFault, SandboxLost, or the provider's passing fault. Asking again after any failure is
+        safe: `call` is at most once by its claim, the other commands are idempotent.
+        """
+        request = {
+            "home": sandbox.home,
+            "workspace": sandbox.workspace,
+            "generation": sandbox.generation,
+            **payload,
+        }
+        path = f"{sandbox.home}/{STATE_FOLDER}/requests/{uuid.uuid4().hex}"
+        await self.client.write(sandbox.sandbox_id, path, json.dumps(request).encode())
+        line = self._command_line(sandbox.home, command, path)
+        output = await self.client.run(sandbox.sandbox_id, line, within=within)
+        if output.exit_code == _RUNNER_MISSING:
+            await self.ship(sandbox)
+            return await self.ask(sandbox, command, payload, within=within)
+        return _answer(command, output.stdout, output.stderr, output.exit_code)
+
+    async def ship(self, sandbox: SandboxRef) -> Answer:
+        """Put the runner into the sandbox, beside older ones, and give what its `probe` found."""
+        path = self._runner_path(sandbox.home)
+        staged = f"{path}.{uuid.uuid4().hex}"
+        await self.client.write(sandbox.sandbox_id, staged, self._runner)
+        folder = shlex.quote(f"{sandbox.home}/{STATE_FOLDER}")
+        move = f"mv -f {shlex.quote(staged)} {shlex.quote(path)} && chmod -R go= {folder}"
+        await self.client.run(sandbox.sandbox_id, move, within=QUICK)
+        return await self.ask(sandbox, "probe", {})
+
+    def _runner_path(self, home: str) -> str:
+        return f"{home}/{STATE_FOLDER}/{self._name}"
+
+    def _command_line(self, home: str, command: str, request: str) -> str:
+        """Feed the request by stdin and unlink it first: it may hold signed URLs or a founder's secret."""
+        runner, path = shlex.quote(self._runner_path(home)), shlex.quote(request)
+        return (
+            f"[ -f {runner} ] || {{ rm -f {path}; exit {_RUNNER_MISSING}; }}; "
+            f"exec 3<{path} && rm -f {path} && exec python3 -I -S {runner} {shlex.quote(command)} <&3 3<&-"
+        )
+
+
+def _answer(command: str, stdout: str, stderr: str, exit_code: int) -> Answer:
+    """Read the last line of what the runner printed."""
+    lines = stdout.strip().splitlines()
+    try:
+        answer: Answer = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        answer = {}
+    if not answer:
+        raise ApplicationError(
+            f"The runner gave no answer to {command!r} (exit code {exit_code}): {stderr[-500:]!r}",
+            type=FailureType.RETRYABLE,
+        )
+    if fault := answer.get("error"):
+        raise RunnerFault(str(fault.get("kind")), str(fault.get("message")))
+    return answer

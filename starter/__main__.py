@@ -1,0 +1,92 @@
+"""How people start Nightshift: `python -m starter COMMAND`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from starter.exits import run
+
+Command = Callable[[argparse.Namespace, Console], Awaitable[int]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m starter", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    one = commands.add_parser("demo", help="start everything and build an example")
+    one.add_argument("file", nargs="?", type=Path, help="a request; default: the habit tracker")
+    one.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    commands.add_parser("up", help="keep the stack and a worker running until Ctrl-C")
+    commands.add_parser("doctor", help="each part: real or stand-in, reachable or not, and the fix")
+    one = commands.add_parser("start", help="start a build")
+    one.add_argument("file", nargs="?", type=Path, help="a request, as in examples/")
+    one.add_argument("--idea", default="", help="the idea in a sentence")
+    for name in ("project", "user", "model", "id"):
+        one.add_argument(f"--{name}", default="")
+    one.add_argument("--watch", action="store_true", help="show it until it ends")
+    for name, about in (
+        ("watch", "show a build's events until it ends"),
+        ("timeline", "the last steps of a build"),
+        ("preview", "serve the app of a finished build again"),
+        ("wake", "wake a sleeping build"),
+        ("pause", "pause a build after its running step"),
+        ("resume", "go on after `pause`"),
+    ):
+        commands.add_parser(name, help=about).add_argument("id", help="workflow id")
+    one = commands.add_parser("status", help="where a build stands")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("--json", action="store_true")
+    one = commands.add_parser("say", help="say something to the agent")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("text")
+    one = commands.add_parser("stop", help="end a build; its files are saved")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("text", nargs="?", default="", help="the reason")
+    return top
+
+
+def command_of(name: str) -> Command:
+    """What a command runs; imported only now, so that --help answers at once."""
+    if name in ("demo", "up", "doctor"):
+        module = importlib.import_module(f"starter.{name}")
+        return getattr(module, name)
+    from starter import commands
+
+    table: dict[str, Command] = {
+        "start": commands.start,
+        "watch": commands.watch,
+        "status": commands.status,
+        "timeline": commands.timeline,
+        "preview": commands.preview,
+    }
+    return table.get(name, commands.signal)
+
+
+async def main(given: argparse.Namespace) -> int:
+    """Run a command; an expected failure is said in a line, without a traceback."""
+    from temporalio.client import WorkflowQueryFailedError
+    from temporalio.exceptions import WorkflowAlreadyStartedError
+    from temporalio.service import RPCError
+
+    from starter.commands import explain
+    from starter.local.parts import PartFailed
+    from starter.requests import UnusableRequest
+
+    console = Console(stderr=bool(getattr(given, "json", False)) and given.command == "demo", highlight=False)
+    try:
+        return await command_of(given.command)(given, console)
+    except (PartFailed, UnusableRequest) as error:
+        console.print(str(error), style="bold red", soft_wrap=True)
+    except (RPCError, RuntimeError, WorkflowAlreadyStartedError, WorkflowQueryFailedError) as error:
+        console.print(explain(error), style="bold red", soft_wrap=True)
+    return 1
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036 a clear word beats a syntax error
+        sys.exit("Nightshift needs Python 3.11 or newer.")
+    run(main(parser().parse_args()))

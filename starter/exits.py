@@ -1,0 +1,62 @@
+"""How every entry point ends: flushed, and without the interpreter's exit.
+
+An interpreter that opened a Temporal client now and then dies while it exits, with a status of 134 or 139.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Coroutine
+from typing import Any, NoReturn
+
+INTERRUPTED = 130
+"""Status after Ctrl-C, as shells count it."""
+
+
+def finish(code: int) -> NoReturn:
+    """Flush what was written and end the process with this status."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the reader may be gone
+            stream.flush()
+    os._exit(code)
+
+
+def run(main: Coroutine[None, None, int]) -> NoReturn:
+    """Run an entry point and end with its status; Ctrl-C after its cleanup, a bug with its traceback."""
+    try:
+        code = asyncio.run(main)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except SystemExit as told:
+        code = told.code if isinstance(told.code, int) else 1
+    except BaseException:  # noqa: BLE001 the interpreter must not be left to end this process
+        traceback.print_exc()
+        code = 1
+    finish(code)
+
+
+async def until_told(other: Awaitable[object]) -> None:
+    """Wait for SIGINT or SIGTERM; what `other` raises meanwhile is raised here."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    waiting: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(told.wait()),
+        asyncio.ensure_future(other),
+    ]
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

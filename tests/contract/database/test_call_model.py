@@ -1,0 +1,426 @@
+"""A reply is bought once, whatever happens around the call."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from temporalio.exceptions import ApplicationError
+
+from activities.model import Model
+from activities.orders import Order, Reservation
+from activities.prices import Usage, price_of, worst_case
+from activities.tables import transcript
+from workflows.errors import FailureType
+from workflows.models import PreparedBuild
+from workflows.turns import ModelCall, ModelReply, Refusal
+
+LONG = "[[script:long turns=6]] Count."
+
+
+async def answer(desk: Any, reply: ModelReply, said: str = "ok\n") -> None:
+    """Give every tool call of a reply a result."""
+    for call in reply.tool_calls:
+        await desk.transcript.write_result(
+            reply.head, call.tool_use_id, content=said, is_error=False, generation=1, preview=said
+        )
+
+
+async def rows_of(desk: Any, build: PreparedBuild) -> list[str]:
+    query = select(transcript.c.role).filter_by(build_id=build.build_id).order_by(transcript.c.id)
+    async with desk.engine.connect() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+async def test_reply_is_bought_settled_and_described(desk):
+    """A call appends the reply, settles what it cost and gives numbers and a preview."""
+    build = await desk.prepare(idea=LONG)
+    reply = await desk.call(build)
+    [entry] = await desk.entries(build.build_id)
+    usage = Usage(
+        **{
+            name: entry[name]
+            for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+        }
+    )
+
+    assert (reply.refused, reply.stop_reason) == (None, "tool_use")
+    assert [call.tool for call in reply.tool_calls] == ["bash"]
+    assert reply.tool_calls[0].changing
+    assert reply.preview
+    assert (entry["state"], entry["reply_id"]) == ("settled", reply.head)
+    assert entry["cost"] == reply.cost == price_of(build.model, usage, at=None).microdollars
+    assert entry["cost"] <= entry["reserved"]
+    assert reply.balance.settled == reply.balance.build_spent == reply.cost
+    assert reply.balance.reserved == reply.balance.lost == 0
+    assert await rows_of(desk, build) == ["system", "user", "assistant"]
+
+
+async def test_bought_reply_is_given_again(desk, make_desk, control):
+    """A retry of a finished call, on another worker too, asks the provider nothing and costs nothing."""
+    build = await desk.prepare(idea=LONG)
+    first = await desk.call(build)
+    other = make_desk()
+    again = await other.call(build)
+
+    assert again == first
+    assert len(await control.requests()) == 1
+    assert len(await desk.entries(build.build_id)) == 1
+
+
+async def test_conversation_only_grows(desk, make_desk, control):
+    """Each request starts with the one before, item by item, across turns and a worker's restart."""
+    build = await desk.prepare(idea=LONG)
+    head = build.head
+    for turn in range(1, 6):
+        worker = make_desk() if turn == 3 else desk
+        reply = await worker.call(build, head=head, turn=turn, notes=() if turn % 2 else (f"Note {turn}.",))
+        await answer(desk, reply, f"turn {turn}\n" * 200)
+        head = reply.head
+    sent = await control.requests()
+
+    assert len(sent) == 5
+    for earlier, later in pairwise(sent):
+        before, after = earlier["digests"], later["digests"]
+        assert (before["tools"], before["system"]) == (after["tools"], after["system"])
+        assert before["messages"] == after["messages"][: len(before["messages"])]
+    assert all(each["usage"]["cache_read_input_tokens"] > 0 for each in sent[1:])
+
+
+async def test_reservation_covers_every_call(desk):
+    """No call of a build costs more than was set aside, whether its input was counted or bounded."""
+    build = await desk.prepare(idea=LONG)
+    head = build.head
+    for turn in range(1, 6):
+        reply = await desk.call(build, head=head, turn=turn)
+        await answer(desk, reply, "x" * (turn * 3_000))
+        head = reply.head
+    entries = await desk.entries(build.build_id)
+
+    assert [entry["state"] for entry in entries] == ["settled"] * 5
+    assert all(entry["cost"] <= entry["reserved"] for entry in entries)
+
+
+async def test_missing_result_is_a_bug(desk, control):
+    """A head whose tool call has no result is never sent."""
+    build = await desk.prepare(idea=LONG)
+    reply = await desk.call(build)
+    with pytest.raises(ApplicationError, match="without a result") as caught:
+        await desk.call(build, head=reply.head)
+
+    assert caught.value.non_retryable
+    assert len(await control.requests()) == 1
+
+
+async def until_input_is_noted(desk: Any, build: PreparedBuild) -> None:
+    async with asyncio.timeout(20):
+        while not [entry for entry in await desk.entries(build.build_id) if entry["input_tokens"]]:
+            await asyncio.sleep(0.01)
+
+
+async def reserve(desk: Any, build: PreparedBuild) -> Reservation:
+    """Do what a worker does before it streams, and no more."""
+    path = await desk.transcript.path(build.head)
+    made = await desk.purchases.reserve(
+        Order(
+            build_id=build.build_id,
+            user=build.user,
+            model=build.model,
+            parent=path[-1],
+            question="",
+            input_tokens=10_000,
+            max_tokens=16_000,
+            at=datetime(2026, 11, 23, 12, tzinfo=UTC),
+        )
+    )
+    assert isinstance(made, Reservation)
+    return made
+
+
+async def test_crash_before_the_stream_loses_the_worst_case(desk, make_desk):
+    """What a dead worker reserved is marked lost by the next attempt and stays counted in full."""
+    build = await desk.prepare(idea=LONG)
+    await reserve(desk, build)
+    reply = await make_desk().call(build)
+    lost, settled = await desk.entries(build.build_id)
+
+    assert (lost["state"], settled["state"]) == ("lost", "settled")
+    assert lost["cost"] == lost["reserved"]
+    assert (reply.balance.lost, reply.balance.settled) == (lost["cost"], settled["cost"])
+    assert reply.balance.build_spent == lost["cost"] + settled["cost"]
+
+
+async def test_crash_within_the_stream_loses_what_was_seen(desk, make_desk):
+    """Once the provider has counted the input, a crash costs that and all the output it could give."""
+    build = await desk.prepare(idea=LONG)
+    seen = Usage(input_tokens=9_000, cache_read_tokens=8_000, cache_write_tokens=500)
+    await desk.purchases.note_input(await reserve(desk, build), seen)
+    await make_desk().call(build)
+    lost, _ = await desk.entries(build.build_id)
+    most = Usage(
+        input_tokens=9_000, cache_read_tokens=8_000, cache_write_tokens=500, output_tokens=lost["max_tokens"]
+    )
+
+    assert lost["cost"] == price_of(build.model, most, at=None).microdollars < lost["reserved"]
+
+
+async def test_superseded_attempt_appends_nothing(desk, make_desk, control):
+    """A slow attempt that another overtook books its real cost as lost, and raises to be retried."""
+    build = await desk.prepare(idea=LONG)
+    await control.hold(after_events=3, times=1)
+    slow = asyncio.create_task(desk.call(build))
+    await control.until_held()
+    reply = await make_desk().call(build)
+    await control.release()
+    with pytest.raises(ApplicationError) as caught:
+        await slow
+    lost, settled = await desk.entries(build.build_id)
+    real = Usage(
+        **{
+            name: lost[name]
+            for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+        }
+    )
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert not caught.value.non_retryable
+    assert (lost["state"], lost["note"], lost["reply_id"]) == ("lost", "superseded", None)
+    assert lost["cost"] == price_of(build.model, real, at=None).microdollars
+    assert settled["reply_id"] == reply.head
+    assert await rows_of(desk, build) == ["system", "user", "assistant"]
+    assert (await desk.call(build)).head == reply.head
+
+
+@pytest.mark.parametrize("kind", ["cut", "disconnect", "sse_error"])
+async def test_broken_stream_is_no_reply(desk, control, kind):
+    """A stream that breaks is retried, its cost is shown as lost, and the retry buys one reply."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": kind, "after_events": 4})
+    with pytest.raises(ApplicationError) as caught:
+        await desk.call(build)
+    reply = await desk.call(build)
+    states = [entry["state"] for entry in await desk.entries(build.build_id)]
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert states == ["lost", "settled"]
+    assert await rows_of(desk, build) == ["system", "user", "assistant"]
+    assert reply.balance.lost > 0
+
+
+@pytest.mark.parametrize("kind", ["rate_limit", "overloaded", "server_error"])
+async def test_refused_request_costs_nothing(desk, control, kind):
+    """When the provider answers with an error nothing was bought: the money is free again."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": kind, "seconds": 7})
+    with pytest.raises(ApplicationError) as caught:
+        await desk.call(build)
+    [entry] = await desk.entries(build.build_id)
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert (entry["state"], entry["cost"]) == ("released", 0)
+    if kind == "rate_limit":
+        assert caught.value.next_retry_delay == timedelta(seconds=7)
+
+
+async def test_unreachable_provider_costs_nothing(make_desk):
+    """A request that never left is not counted."""
+    desk = make_desk(base_url="http://127.0.0.1:9")
+    build = await desk.prepare()
+    with pytest.raises(ApplicationError) as caught:
+        await desk.call(build)
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert await desk.entries(build.build_id) == []
+
+
+async def test_rejected_request_is_not_retried(desk, control):
+    """A spend limit set at the provider stops at once and says so."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": "spend_limit"})
+    with pytest.raises(ApplicationError) as caught:
+        await desk.call(build)
+    [entry] = await desk.entries(build.build_id)
+
+    assert caught.value.type == FailureType.MODEL_REJECTED
+    assert caught.value.non_retryable
+    assert entry["state"] == "released"
+
+
+async def test_pings_alone_are_a_stall(desk, control):
+    """A stream that only pings is given up, and asked again."""
+    build = await desk.prepare(idea=LONG)
+    impatient = Model(
+        desk.model._client,
+        transcript=desk.transcript,
+        purchases=desk.purchases,
+        ledger=desk.ledger,
+        events=desk.events,
+        silence=timedelta(seconds=0.5),
+    )
+    await control.hold(after_events=3, times=1, ping_seconds=0.05)
+    with pytest.raises(ApplicationError, match="StalledStream") as caught:
+        await desk.run(
+            impatient.call_model,
+            ModelCall(build_id=build.build_id, user=build.user, model=build.model, head=build.head, turn=1),
+        )
+    [entry] = await desk.entries(build.build_id)
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert entry["state"] == "lost"
+
+
+async def test_cancelled_call_closes_its_reservation(desk, control):
+    """Cancelling stops the stream and shows what it cost; no money stays set aside."""
+    build = await desk.prepare(idea=LONG)
+    await control.hold(after_events=3, times=1)
+    call = asyncio.create_task(desk.call(build))
+    await until_input_is_noted(desk, build)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    [entry] = await desk.entries(build.build_id)
+
+    assert (entry["state"], entry["note"]) == ("lost", "cut off by CancelledError")
+    assert 0 < entry["cost"] < entry["reserved"]
+
+
+async def test_paid_reply_survives_the_database(desk, control):
+    """A reply that arrives while the database drops every connection is settled, not bought again."""
+    build = await desk.prepare(idea=LONG)
+    await control.hold(after_events=3, times=1)
+    call = asyncio.create_task(desk.call(build))
+    await control.until_held()
+    async with desk.engine.connect() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'nightshift' AND pid <> pg_backend_pid()"
+            )
+        )
+    await control.release()
+    await call
+    [entry] = await desk.entries(build.build_id)
+
+    assert entry["state"] == "settled"
+
+
+async def test_broken_tool_call_is_kept_as_it_came(desk, control):
+    """A tool's input that breaks off is stored and can be answered, but never validates."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": "malformed"})
+    reply = await desk.call(build)
+    [call] = reply.tool_calls
+    given = await desk.transcript.tool_input(reply.head, call.tool_use_id)
+    await answer(desk, reply)
+    following = await desk.call(build, head=reply.head, turn=2)
+
+    assert set(given) == {"malformed_json"}
+    assert following.refused is None
+
+
+async def test_watchers_read_sentences(desk):
+    """What the model says is told sentence by sentence."""
+    build = await desk.prepare()
+    await desk.call(build)
+    said = [event for event in await desk.events.read(build.build_id) if event.type == "agent.thinking"]
+
+    assert [event.fields["text"] for event in said] == ["Nothing needs building here.", "(Asked 1 times.)"]
+    assert said[0].fields["turn"] == 1
+
+
+@pytest.mark.parametrize("by", ["setting", "row", "suspension"])
+async def test_switch_and_suspension_refuse(desk, make_desk, control, by):
+    """The kill switch and a suspension refuse the next call of a running build and buy nothing."""
+    build = await desk.prepare()
+    worker = make_desk(autonomous_agent=False) if by == "setting" else desk
+    if by == "row":
+        await desk.ledger.set_switch("autonomous_agent", on=False)
+    if by == "suspension":
+        await desk.set_user(suspended=True)
+    try:
+        reply = await worker.call(build)
+    finally:
+        await desk.ledger.set_switch("autonomous_agent", on=True)
+
+    assert reply.refused == (Refusal.SUSPENDED if by == "suspension" else Refusal.DISABLED)
+    assert reply.head == build.head
+    assert await control.requests() == []
+    assert await desk.entries(build.build_id) == []
+
+
+async def test_ceiling_shrinks_to_the_money(desk):
+    """When only a shorter reply fits, it is asked for; never one under 2,000 tokens."""
+    build = await desk.prepare()
+    smallest = worst_case(build.model, input_tokens=3_000, max_tokens=2_000, at=None).microdollars
+    await desk.set_money(smallest * 2)
+    reply = await desk.call(build)
+    [entry] = await desk.entries(build.build_id)
+
+    assert reply.refused is None
+    assert 2_000 <= entry["max_tokens"] < 16_000
+    assert entry["reserved"] <= smallest * 2
+
+
+async def test_refused_call_appends_nothing(desk):
+    """A refusal leaves the transcript as it was, so that the notes may differ on waking."""
+    build = await desk.prepare(idea=LONG)
+    reply = await desk.call(build)
+    await answer(desk, reply)
+    await desk.set_money(reply.cost)
+    refused = await desk.call(build, head=reply.head, notes=("Before sleep.",), turn=2)
+    await desk.set_money(10_000_000)
+    woken = await desk.call(build, head=reply.head, notes=("After sleep.",), turn=2)
+    said = json.dumps([row.body for row in await desk.transcript.path(woken.head)])
+
+    assert (refused.refused, refused.head) == (Refusal.SPENT, reply.head)
+    assert refused.balance.left == 0
+    assert refused.balance.worst_case > 0
+    assert "Before sleep." not in said
+    assert "After sleep." in said
+
+
+async def grown(desk: Any, control: Any, *, turns: int) -> tuple[PreparedBuild, ModelReply]:
+    """Let a build make some turns."""
+    build = await desk.prepare(idea="[[script:long turns=30]] Count.")
+    reply = await desk.call(build)
+    for turn in range(2, turns + 1):
+        await answer(desk, reply, f"turn {turn}\n" * 400)
+        reply = await desk.call(build, head=reply.head, turn=turn)
+    await answer(desk, reply)
+    await control.reset()
+    return build, reply
+
+
+async def test_conversation_over_its_ceiling_goes_on_in_a_new_epoch(desk, make_desk, control):
+    """When input would cost over 15 % of a day, the state is rendered anew; every later call stays there."""
+    build, reply = await grown(desk, control, turns=7)
+    await desk.set_user(cycle_budget=30 * reply.input_tokens * 10)
+    await desk.set_money(reply.input_tokens * 10)
+    first = await desk.call(build, head=reply.head, turn=8)
+    path = await desk.transcript.path(first.head)
+    await answer(desk, first)
+    second = await make_desk().call(build, head=first.head, turn=9)
+
+    assert [row.role for row in path] == ["system", "user", "assistant"]
+    assert path[0].body == (await desk.transcript.path(reply.head))[0].body
+    assert path[0].epoch == 1
+    assert first.input_tokens < reply.input_tokens
+    assert "# Where we are" in path[1].body
+    assert len(await make_desk().transcript.path(second.head)) == 5
+    assert (await make_desk().call(build, head=reply.head, turn=8)).head == first.head
+
+
+async def test_prompt_that_the_model_finds_too_long_is_shortened(desk, control):
+    """When the provider calls the conversation too long, the retry asks in a new epoch."""
+    build, reply = await grown(desk, control, turns=7)
+    await control.limits(max_input_tokens=reply.input_tokens)
+    with pytest.raises(ApplicationError, match="shorter") as caught:
+        await desk.call(build, head=reply.head, turn=8)
+    shortened = await desk.call(build, head=reply.head, turn=8)
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert shortened.input_tokens < reply.input_tokens
+    assert [entry["state"] for entry in await desk.entries(build.build_id)][-1] == "settled"

@@ -1,0 +1,61 @@
+"""Watchers can come late; a build never waits for them."""
+
+import asyncio
+import logging
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from activities.events import KEPT, EventStream, _key
+
+
+async def test_late_watcher_reads_all_and_goes_on_from_an_id(events):
+    """Events are replayed in order from any id, with their fields and time."""
+    build_id = uuid.uuid4().hex
+    for number in range(3):
+        await events.publish(build_id, "agent.tool.called", number=number, text="é\n", wake_at=None)
+    read = await events.read(build_id)
+
+    assert [event.fields["number"] for event in read] == [0, 1, 2]
+    assert read[0].fields == {"number": 0, "text": "é\n", "wake_at": None}
+    assert read[0].type == "agent.tool.called"
+    assert abs(read[0].at - datetime.now(UTC)) < timedelta(minutes=1)
+    assert await events.read(build_id, after=read[1].id) == [read[2]]
+    assert await events.read(build_id, after=read[2].id) == []
+
+
+async def test_watcher_waits_for_the_next_event(events):
+    """A waiting watcher gets an event when it is published, and nothing when its time is up."""
+    build_id = uuid.uuid4().hex
+    waiting = asyncio.create_task(events.read(build_id, wait=timedelta(seconds=20)))
+    await asyncio.sleep(0)
+    await events.publish(build_id, "agent.thinking")
+
+    assert [event.type for event in await waiting] == ["agent.thinking"]
+    assert await events.read(uuid.uuid4().hex, wait=timedelta(milliseconds=5)) == []
+
+
+async def test_stream_ends_some_time(events):
+    """A build's events are forgotten some days after the last one."""
+    build_id = uuid.uuid4().hex
+    await events.publish(build_id, "agent.thinking")
+    left = await events._redis.ttl(_key(build_id))
+
+    assert 0 < left <= KEPT.total_seconds()
+
+
+async def test_build_goes_on_without_redis(caplog: pytest.LogCaptureFixture):
+    """While Redis is away events are dropped at once, and it is said once."""
+    away = Redis(host="127.0.0.1", port=9, socket_connect_timeout=1)
+    stream = EventStream(away)
+    with caplog.at_level(logging.WARNING, logger="activities.events"):
+        for _ in range(50):
+            await stream.publish("b", "agent.thinking", text="x")
+        stream._quiet_until = 0.0
+        await stream.publish("b", "agent.thinking", text="x")
+    await away.aclose()
+
+    assert len(caplog.records) == 1
+    assert "Redis is away" in caplog.text

@@ -1,0 +1,227 @@
+"""Restores bring the same tree back, or nothing; a sandbox knows itself again."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from activities.manifests import Manifest, merge
+from tests.object_store import ObjectStore, object_store
+from tests.runner_box import Box, tree, until
+from tests.runner_store import capture, entries, fill, restore, upload
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path / "home")
+
+
+@pytest.fixture
+def store() -> Iterator[ObjectStore]:
+    with object_store() as opened:
+        yield opened
+
+
+def test_round_trip(box: Box, store: ObjectStore, tmp_path: Path):
+    """What is captured is restored elsewhere with names, modes, times, links and empty directories."""
+    fill(box.workspace)
+    taken = capture(box)
+    pending, uploaded = upload(box, store)
+    other = Box(tmp_path / "other")
+    answer = restore(other, store, pending["manifest"], key="k1")
+
+    assert (taken["number"], taken["omitted"], taken["torn"]) == (1, [], [])
+    assert uploaded["failed"] == []
+    assert tree(other.workspace) == tree(box.workspace)
+    assert answer["files"] == taken["changed"]
+    assert not list(other.home.glob("*restoring*"))
+
+
+def test_capture_after_a_restore_is_incremental(box: Box, store: ObjectStore, tmp_path: Path):
+    """A restore rebuilds the index: nothing is read again, and the next manifest is a delta on it."""
+    fill(box.workspace)
+    capture(box)
+    pending, _ = upload(box, store)
+    other = Box(tmp_path / "other")
+    restore(other, store, pending["manifest"], key="k1")
+    idle = capture(other)
+    (other.workspace / "added").write_text("new")
+    taken = capture(other)
+    manifest = other.run("pending")["manifest"]
+
+    assert (idle["number"], idle["changed"], idle["bytes"]) == (1, 0, 0)
+    assert (taken["number"], taken["changed"]) == (2, 2)
+    assert (manifest["kind"], manifest["parent"]) == ("delta", "k1")
+    assert set(entries(manifest)) == {".", "added"}
+
+
+def test_symlinks_that_are_one_stay_one(box: Box, store: ObjectStore, tmp_path: Path):
+    """Hard links of a symlink come back as such, through the worker's merge too; one that left is its own."""
+    (box.workspace / "node_modules").mkdir()
+    (box.workspace / "zz").symlink_to("no/where")
+    for name in ("a", "node_modules/b"):
+        os.link(box.workspace / "zz", box.workspace / name, follow_symlinks=False)
+    capture(box)
+    full = upload(box, store)[0]["manifest"]
+    first = Box(tmp_path / "first")
+    restore(first, store, full, source_only=True)
+    chain = [Manifest.parse(Path(full["path"]).read_bytes())]
+    box.run("published", number=1, key="k1")
+    (box.workspace / "a").unlink()
+    (box.workspace / "a").symlink_to("no/where")
+    capture(box)
+    delta = box.run("pending")["manifest"]
+    chain.append(Manifest.parse(Path(delta["path"]).read_bytes()))
+    merged = tmp_path / "merged"
+    merged.write_bytes(merge(chain).render())
+    second = Box(tmp_path / "second")
+    restore(second, store, {"path": str(merged)}, key="k2")
+
+    assert delta["kind"] == "delta"
+    assert (first.workspace / "a").lstat().st_ino == (first.workspace / "zz").lstat().st_ino
+    assert tree(second.workspace) == tree(box.workspace)
+    assert capture(second)["changed"] == 0
+
+
+@pytest.mark.parametrize("same_as", ["..%2Foutside", "f", "l", "other", "missing"])
+def test_symlink_is_made_the_same_as_its_equal_only(box: Box, same_as: str):
+    """A symlink said to be the same as what is no equal symlink of the manifest is made on its own."""
+    row = {"mode": 0o700, "mtime_ns": 1, "uid": os.getuid(), "gid": os.getgid()}
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    lines = [
+        {"format": 1, "number": 1, "parent": None, "kind": "full", "created": "", "entries": 4},
+        {"path": ".", "kind": "dir", **row},
+        {"path": "f", "kind": "file", "size": 0, "sha256": empty, **row},
+        {"path": "l", "kind": "symlink", "target": "f", "same_as": same_as, **row},
+        {"path": "other", "kind": "symlink", "target": "g", **row},
+    ]
+    (box.home / "outside").symlink_to("f")
+    manifest = box.home / "manifest"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    answer = box.run("restore", manifest_path=str(manifest), packs={})
+
+    assert answer["files"] == 4
+    assert (box.workspace / "l").readlink() == Path("f")
+    assert (box.workspace / "l").lstat().st_nlink == 1
+
+
+def test_source_only_leaves_caches_out(box: Box, store: ObjectStore, tmp_path: Path):
+    """Checks restore source only; a file linked from a cache is still there."""
+    fill(box.workspace)
+    os.link(box.workspace / "node_modules" / "dep" / "index.js", box.workspace / "zz")
+    capture(box)
+    pending, _ = upload(box, store)
+    other = Box(tmp_path / "other")
+    answer = restore(other, store, pending["manifest"], source_only=True)
+
+    assert answer["skipped"] == 3
+    assert not (other.workspace / "node_modules").exists()
+    assert (other.workspace / "zz").read_text() == "1"
+    assert (other.workspace / ".git" / "HEAD").exists()
+
+
+@pytest.mark.parametrize("damage", ["pack", "entry", "cut", "missing"])
+def test_damage_is_found_and_nothing_is_touched(box: Box, store: ObjectStore, tmp_path: Path, damage: str):
+    """A pack, entry or manifest that is not what its digest says fails the restore; the workspace stays."""
+    (box.workspace / "a").write_text("content")
+    capture(box)
+    manifest = upload(box, store)[0]["manifest"]
+    key, content = next(iter(store.objects.items()))
+    text = Path(manifest["path"]).read_text()
+    if damage == "pack":
+        store.objects[key] = content[:-1] + bytes([content[-1] ^ 1])
+    elif damage == "missing":
+        store.objects.clear()
+    elif damage == "entry":
+        Path(manifest["path"]).write_text(text.replace('"size":7', '"size":6'))
+    other = Box(tmp_path / "other")
+    (other.workspace / "mine").write_text("kept")
+    if damage == "cut":
+        Path(manifest["path"]).write_text("".join(text.splitlines(keepends=True)[:-1]))
+    answer = restore(other, store, manifest)
+
+    expected = {"pack": "corrupt", "entry": "corrupt", "cut": "invalid_manifest", "missing": "download"}[
+        damage
+    ]
+    assert answer["error"]["kind"] == expected
+    assert [file.name for file in other.workspace.iterdir()] == ["mine"]
+    assert sorted(file.name for file in other.home.iterdir()) == [".nightshift", "workspace"]
+
+
+@pytest.mark.parametrize("path", ["..%2Fout", "a/../../out", "%2Fetc%2Fout", "l/out", "", "a%00b"])
+def test_manifest_cannot_lead_outside(box: Box, path: str):
+    """A manifest whose path climbs out, or goes through a symlink, is refused as a whole."""
+    row = {"mode": 0o755, "mtime_ns": 1, "uid": 0, "gid": 0}
+    lines = [
+        {"format": 1, "number": 1, "parent": None, "kind": "full", "created": "", "entries": 3},
+        {"path": ".", "kind": "dir", **row},
+        {"path": "l", "kind": "symlink", "target": "..", **row},
+        {"path": path, "kind": "dir", **row},
+    ]
+    manifest = box.home / "manifest"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    answer = box.run("restore", manifest_path=str(manifest), packs={})
+
+    assert answer["error"]["kind"] == "invalid_manifest"
+    assert not (box.home / "out").exists()
+
+
+def test_database_of_a_background_writer_is_whole(box: Box, store: ObjectStore, tmp_path: Path):
+    """A database that a background command writes is captured whole: the writer stands still meanwhile."""
+    writer = (
+        "import sqlite3, itertools\n"
+        "db = sqlite3.connect('db', isolation_level=None)\n"
+        "db.execute('pragma journal_mode=wal'); db.execute('create table t(n, pad)')\n"
+        "for n in itertools.count():\n"
+        "    db.execute('begin'); db.execute('insert into t values(?, ?)', (n, 'x' * 3000))\n"
+        "    db.execute('insert into t values(?, ?)', (n, 'y' * 3000)); db.execute('commit')\n"
+    )
+    (box.workspace / "w.py").write_text(writer)
+    box.bash("w", f"{box.python} w.py", given={"background": True})
+    until((box.workspace / "db-wal").exists)
+    counts: list[int] = []
+    for number in range(1, 6):
+        assert capture(box)["torn"] == []
+        pending, _ = upload(box, store, full=True)
+        other = Box(tmp_path / f"other{number}")
+        restore(other, store, pending["manifest"])
+        database = sqlite3.connect(other.workspace / "db")
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+        counts.append(database.execute("select count(*) from t").fetchone()[0])
+        database.close()
+    box.run("stop_processes")
+
+    assert [count % 2 for count in counts] == [0] * 5
+    assert counts == sorted(counts)
+
+
+def test_marker_tells_this_sandbox_from_an_older_one(box: Box):
+    """The marker holds for the same nonce, claim and capture only."""
+    box.bash("a", "echo x > f", capture=True)
+    before = box.run("verify", nonce="n1")
+    box.run("mark", nonce="n1")
+    same, other = box.run("verify", nonce="n1"), box.run("verify", nonce="n2")
+    box.bash("b", "echo y > f", capture=True)
+    later = box.run("verify", nonce="n1")
+
+    assert (before["intact"], same, other["intact"]) == (False, {"intact": True, "reason": ""}, False)
+    assert "claim is '1-b', was '1-a'" in later["reason"]
+    assert "capture is 2, was 1" in later["reason"]
+
+
+def test_restore_moves_an_old_workspace_aside(box: Box, store: ObjectStore, tmp_path: Path):
+    """What was in the workspace is not mixed with what is restored, and is kept aside."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    pending, _ = upload(box, store)
+    other = Box(tmp_path / "other")
+    (other.workspace / "mine").write_text("kept")
+    (other.home / "workspace.restoring-1" / "half").mkdir(parents=True)
+    restore(other, store, pending["manifest"])
+
+    assert sorted(file.name for file in other.home.iterdir()) == [".nightshift", "workspace"]
+    assert [file.name for file in other.workspace.iterdir()] == ["a"]
+    assert next(other.state().glob("aside-*/mine")).read_text() == "kept"

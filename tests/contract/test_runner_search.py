@@ -1,0 +1,123 @@
+"""grep and glob: the same answers with ripgrep and without."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runner_box import Box
+
+
+@pytest.fixture(params=["rg", "python"])
+def box(tmp_path: Path, request: pytest.FixtureRequest) -> Box:
+    """A workspace with a few files; ripgrep is the one that our environment brings, or hidden."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    if request.param == "rg":
+        (programs / "rg").symlink_to(Path(sys.prefix, "bin", "rg"))
+    box = Box(tmp_path / "home", environment={**os.environ, "PATH": str(programs)})
+    for name, content in {
+        "src/app.py": "import os\nTODO = 1\n# todo later\n",
+        "src/view.js": "// TODO view\n",
+        "src/deep/er/x.py": "nothing\n",
+        ".env": "TODO=secret\n",
+        ".git/config": "TODO\n",
+        "blob": "TODO \0\n",
+        "-dash": "TODO dash\n",
+    }.items():
+        file = box.workspace / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return box
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"pattern": "TODO"}, "-dash\n.env\nsrc/app.py\nsrc/view.js"),
+        ({"pattern": "TODO", "glob": "*.py"}, "src/app.py"),
+        ({"pattern": "TODO", "glob": "*.{py,js}"}, "src/app.py\nsrc/view.js"),
+        (
+            {"pattern": "TODO", "path": "src", "mode": "content"},
+            "src/app.py:2:TODO = 1\nsrc/view.js:1:// TODO view",
+        ),
+        ({"pattern": "todo", "path": "src/app.py", "mode": "count", "ignore_case": True}, "src/app.py:2"),
+        (
+            {"pattern": "^TODO", "path": "src/app.py", "mode": "content", "context": 1},
+            "src/app.py-1-import os\nsrc/app.py:2:TODO = 1\nsrc/app.py-3-# todo later",
+        ),
+        ({"pattern": "-dash|absent", "path": "-dash"}, "No matches found"),
+        ({"pattern": "absent"}, "No matches found"),
+    ],
+)
+def test_grep(box: Box, given: dict[str, Any], expected: str):
+    """Hidden files are searched, .git and binary files not; paths are sorted, relative to the workspace."""
+    answer = box.run("grep", **given)
+
+    assert answer == {"text": expected, "is_error": False}
+
+
+def test_grep_says_what_is_wrong(box: Box):
+    """A bad expression, a missing path and a path outside are errors with a word."""
+    assert "search failed" in box.run("grep", pattern="(")["text"]
+    assert "does not exist" in box.run("grep", pattern="x", path="gone")["text"]
+    assert "outside" in box.run("grep", pattern="x", path="..")["text"]
+
+
+def test_grep_returns_at_most_250_lines(box: Box):
+    """A pattern that matches too much is cut, and the model is told to narrow it; long lines are cut."""
+    (box.workspace / "many").write_text("hit\n" * 1_000 + "hit" + "x" * 10_000)
+    lines = box.run("grep", pattern="hit", mode="content")["text"].splitlines()
+
+    assert len(lines) == 251
+    assert "narrow" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.py", {"src/app.py", "src/deep/er/x.py"}),
+        ("**/*.py", {"src/app.py", "src/deep/er/x.py"}),
+        ("src/*.py", {"src/app.py"}),
+        ("src/**", {"src/app.py", "src/view.js", "src/deep/er/x.py"}),
+        ("**/*.{js,env}", {"src/view.js", ".env"}),
+        ("src/?pp.[!j]*", {"src/app.py"}),
+        (".git/*", {".git/config"}),
+        ("absent", {"No files found"}),
+    ],
+)
+def test_glob(box: Box, pattern: str, expected: set[str]):
+    """Without a slash a pattern matches at any depth; .git is looked into only if named."""
+    assert set(box.run("glob", pattern=pattern)["text"].splitlines()) == expected
+
+
+def test_glob_is_newest_first_and_bounded(box: Box):
+    """The newest hundred are returned, and how many there are."""
+    for number in range(105):
+        file = box.workspace / f"n{number:03}.txt"
+        file.write_text("")
+        os.utime(file, (number, number))
+    lines = box.run("glob", pattern="n*.txt")["text"].splitlines()
+
+    assert lines[:2] == ["n104.txt", "n103.txt"]
+    assert (len(lines), lines[-1][:30]) == (101, "(the newest 100 of 105 files; ")
+
+
+def test_glob_stays_inside(box: Box):
+    """Absolute patterns and dots upwards are refused."""
+    assert box.run("glob", pattern="/etc/*")["is_error"]
+    assert box.run("glob", pattern="../*")["is_error"]
+    assert box.run("glob", pattern="*", path="/etc")["is_error"]
+
+
+def test_ripgrep_of_the_workspace_is_not_run(box: Box):
+    """A program called rg that lies in the workspace is what the model wrote, and is not run."""
+    planted = box.workspace / "bin" / "rg"
+    planted.parent.mkdir()
+    planted.write_text("#!/bin/sh\necho planted\n")
+    planted.chmod(0o755)
+    box.environment["PATH"] = f"{planted.parent}"
+
+    assert "planted" not in box.run("grep", pattern="absent", path="src")["text"]

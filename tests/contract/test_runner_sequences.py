@@ -1,0 +1,219 @@
+"""Whatever happens to a tree and to its uploads, what is restored is what was captured."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from activities.runner.dispatch import answer
+from tests.runner_box import tree, until
+
+NAMES = ["a", "b", "node_modules", os.fsdecode(b"caf\xe9"), "new\nline"]
+CONTENTS = [b"", b"one", b"two", b"x" * 5_000]
+FINE, COARSE = (1, 0.02), (40_000_000, 0.08)
+"""Granularity of change times in nanoseconds, and the seconds within which a file is read again."""
+
+
+class Sandbox:
+    """A home that can be lost, and the worker's side of the store: packs and a chain of manifests."""
+
+    def __init__(self, root: Path, clock: tuple[int, float]) -> None:
+        self.root = root
+        self.tick_ns, self.settle_seconds = clock
+        self.generation = 0
+        self.packs: dict[str, bytes] = {}
+        self.chain: list[tuple[str, bytes]] = []
+        self.renew()
+
+    def renew(self) -> None:
+        self.generation += 1
+        self.home = self.root / str(self.generation)
+        self.workspace = self.home / "workspace"
+        self.workspace.mkdir(parents=True)
+
+    def run(self, command: str, **fields: Any) -> dict[str, Any]:
+        places = {
+            "home": str(self.home),
+            "workspace": str(self.workspace),
+            "generation": self.generation,
+        }
+        limits = {"settle_seconds": self.settle_seconds, "tick_ns": self.tick_ns, "pack_bytes": 4_000}
+        result = answer(command, {**places, "limits": limits, **fields})
+        assert "error" not in result, result
+        return result
+
+    def publish(self, *, luck: int) -> None:
+        """Upload and commit; by luck the upload fails half way, or the sandbox never learns of the commit."""
+        pending = self.run("pending")
+        packs = [pack["sha256"] for row in pending["captures"] for pack in row["packs"]]
+        for sha256 in packs[: len(packs) // 2] if luck == 0 else packs:
+            self.packs[sha256] = (self.home / ".nightshift/packs" / sha256).read_bytes()
+        if luck == 0 or pending["manifest"] is None:
+            return
+        number = pending["manifest"]["number"]
+        content = Path(pending["manifest"]["path"]).read_bytes()
+        parent = json.loads(content.splitlines()[0])["parent"]
+        keys = [key for key, _ in self.chain]
+        self.chain = self.chain[: keys.index(parent) + 1] if parent else []
+        self.chain.append((f"{number}-{len(keys)}", content))
+        if luck > 1:
+            self.run("published", number=number, key=self.chain[-1][0])
+
+    def merged(self) -> Path:
+        """Merge the chain as the worker does."""
+        rows: dict[str, str] = {}
+        header: dict[str, Any] = {}
+        for _, content in self.chain:
+            first, *lines = content.decode("ascii").splitlines()
+            header = json.loads(first)
+            for line in lines:
+                row = json.loads(line)
+                rows.pop(row["path"], None)
+                if row["kind"] != "gone":
+                    rows[row["path"]] = line
+        header.update(kind="full", parent=None, entries=len(rows))
+        path = self.root / "merged"
+        path.write_text("\n".join([json.dumps(header), *rows.values()]) + "\n")
+        return path
+
+    def restore(self) -> None:
+        """Lose the sandbox and go on in a new one."""
+        manifest = self.merged()
+        folder = self.root / "packs"
+        folder.mkdir(exist_ok=True)
+        for sha256, content in self.packs.items():
+            (folder / sha256).write_bytes(content)
+        self.renew()
+        packs = {sha256: {"path": str(folder / sha256)} for sha256 in self.packs}
+        key = self.chain[-1][0]
+        self.run("restore", manifest_path=str(manifest), packs=packs, key=key, deltas=len(self.chain) - 1)
+
+
+class Changes:
+    """One change each of a path that exists, or of a new name beside or below it; numbers choose."""
+
+    def __init__(self, workspace: Path, first: int, second: int) -> None:
+        found = sorted(workspace.rglob("*"))
+        self.path = found[first % len(found)] if found else workspace / "a"
+        other = found[second % len(found)] if found else workspace
+        self.new = (other if other.is_dir() and second % 2 else other.parent) / NAMES[second % len(NAMES)]
+        self.content = CONTENTS[second % len(CONTENTS)]
+
+    def write(self) -> None:
+        self.new.write_bytes(self.content)
+
+    def mkdir(self) -> None:
+        self.new.mkdir()
+
+    def sneak(self) -> None:
+        """Write other content of the same size, and put the time back: only the change time can tell."""
+        seen = self.path.stat()
+        self.path.write_bytes(bytes(byte ^ 1 for byte in self.path.read_bytes()))
+        os.utime(self.path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+    def append(self) -> None:
+        with self.path.open("ab") as file:
+            file.write(self.content)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path) if self.path.is_dir() and not self.path.is_symlink() else self.path.unlink()
+
+    def replace(self) -> None:
+        """Make a directory of a file, and a file of a directory."""
+        directory = self.path.is_dir()
+        self.remove()
+        self.path.write_bytes(self.content) if directory else self.path.mkdir()
+
+    def rename(self) -> None:
+        self.path.rename(self.new)
+
+    def link(self) -> None:
+        os.link(self.path, self.new, follow_symlinks=False)
+
+    def symlink(self) -> None:
+        self.new.symlink_to(self.path.name)
+
+    def chmod(self) -> None:
+        self.path.chmod(0o700 + len(self.content) % 64)
+
+    def touch(self) -> None:
+        os.utime(self.path, ns=(7, 1_000_000_007 * (1 + len(self.content))))
+
+    def swap(self) -> None:
+        """Exchange two names, so that each has the other's old inode."""
+        spare = self.path.with_name("spare")
+        self.path.rename(spare)
+        self.new.rename(self.path)
+        spare.rename(self.new)
+
+
+CHANGES = [
+    "write",
+    "mkdir",
+    "append",
+    "remove",
+    "replace",
+    "rename",
+    "link",
+    "symlink",
+    "chmod",
+    "touch",
+    "swap",
+]
+STEPS = [*CHANGES, "write", *["sneak"] * 4, *["capture"] * 4, *["publish"] * 2, "wait", "lose"]
+
+
+def take(sandbox: Sandbox, name: str, first: int, second: int) -> None:
+    if name == "capture":
+        sandbox.run("capture")
+    elif name == "publish":
+        sandbox.run("capture")
+        sandbox.publish(luck=first % 5)
+    elif name == "lose":
+        if sandbox.chain:
+            sandbox.restore()
+    elif name == "wait":
+        start = time.time()
+        until(lambda: time.time() > start + sandbox.settle_seconds + 0.005)
+    else:
+        with suppress(OSError, shutil.Error):
+            getattr(Changes(sandbox.workspace, first, second), name)()
+
+
+@pytest.mark.parametrize("clock", [FINE, COARSE], ids=["fine clock", "coarse clock"])
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],
+)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(STEPS), st.integers(0, 999), st.integers(0, 999)), min_size=20, max_size=40
+    )
+)
+def test_restored_tree_is_the_captured_tree(steps: list[tuple[str, int, int]], clock: tuple[int, float]):
+    """After any changes, failed publishes and lost sandboxes, the newest published state restores exactly."""
+    with tempfile.TemporaryDirectory() as folder:
+        sandbox = Sandbox(Path(folder), clock)
+        for name in NAMES[:3]:
+            sandbox.workspace.joinpath(name).mkdir()
+            sandbox.workspace.joinpath(name, "f").write_text(name)
+        for step in steps:
+            take(sandbox, *step)
+        sandbox.run("capture")
+        sandbox.publish(luck=2)
+        expected = tree(sandbox.workspace)
+        sandbox.restore()
+
+        assert tree(sandbox.workspace) == expected
+        assert sandbox.run("capture")["capture"]["bytes"] == 0

@@ -1,0 +1,155 @@
+"""What was captured reaches the store once, and a chain of manifests says what changed."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.object_store import ObjectStore, object_store
+from tests.runner_box import Box
+from tests.runner_store import PUT, capture, entries, upload
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path / "home")
+
+
+@pytest.fixture
+def store() -> Iterator[ObjectStore]:
+    with object_store() as opened:
+        yield opened
+
+
+def test_deltas_say_what_changed_and_what_went(box: Box, store: ObjectStore):
+    """After a published manifest the next names only the difference; published packs are forgotten."""
+    for name in "abc":
+        (box.workspace / name).write_text(name)
+    capture(box)
+    upload(box, store)
+    box.run("published", number=1, key="k1")
+    (box.workspace / "a").unlink()
+    (box.workspace / "b").write_text("changed")
+    (box.workspace / "c").rename(box.workspace / "d")
+    capture(box)
+    pending, _ = upload(box, store)
+    rows = entries(pending["manifest"])
+
+    assert {name: row["kind"] for name, row in rows.items()} == {
+        ".": "dir",
+        "a": "gone",
+        "b": "file",
+        "c": "gone",
+        "d": "file",
+    }
+    assert [row["number"] for row in pending["captures"]] == [2]
+    assert len(list(box.state("packs").iterdir())) == 1
+    assert rows["d"]["pack"] not in [pack["sha256"] for row in pending["captures"] for pack in row["packs"]]
+
+
+def test_every_sixteenth_manifest_is_full(box: Box):
+    """A chain of deltas has at most 15 links, and a full manifest can be asked for."""
+    kinds: list[str] = []
+    for number in range(1, 19):
+        (box.workspace / "f").write_text(str(number))
+        capture(box)
+        kinds.append(box.run("pending")["manifest"]["kind"])
+        box.run("published", number=number, key=f"k{number}")
+
+    assert kinds == ["full", *["delta"] * 15, "full", "delta"]
+    assert box.run("pending") == {"captures": [], "manifest": None}
+    assert box.run("pending", full=True)["manifest"]["kind"] == "full"
+
+
+def test_failed_publish_is_made_up(box: Box, store: ObjectStore):
+    """Captures that were not published stay pending, with their packs."""
+    (box.workspace / "a").write_text("first")
+    (box.workspace / "b").write_text("kept")
+    capture(box)
+    (box.workspace / "c").write_text("third")
+    capture(box)
+    pending, uploaded = upload(box, store)
+    packs = [pack["sha256"] for row in pending["captures"] for pack in row["packs"]]
+
+    assert [row["number"] for row in pending["captures"]] == [1, 2]
+    assert sorted(uploaded["uploaded"]) == sorted(packs)
+    assert pending["manifest"]["kind"] == "full"
+
+
+def test_upload_of_what_is_there_succeeds(box: Box, store: ObjectStore):
+    """412 means that another attempt was faster: a success, told apart from a refusal."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    first, second = upload(box, store)[1], upload(box, store)[1]
+    pack = first["uploaded"][0]
+    refused = box.run("upload", packs={pack: {"url": f"{store.url}/other?sig=secret", "headers": {}}})
+    missing = box.run("upload", packs={"0" * 64: {"url": f"{store.url}/x?sig=secret", "headers": PUT}})
+
+    assert second["uploaded"] == first["uploaded"]
+    assert [row["status"] for row in refused["failed"] + missing["failed"]] == [403, 404]
+    assert "secret" not in json.dumps([refused, missing])
+
+
+def test_upload_tries_again(box: Box, store: ObjectStore):
+    """A store that is busy is asked again, up to three times; then its status is told."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    store.failures += [503]
+    assert upload(box, store)[1]["failed"] == []
+
+    (box.workspace / "a").write_text("y")
+    capture(box)
+    store.failures += [503] * 3
+    assert [row["status"] for row in upload(box, store)[1]["failed"]] == [503]
+
+
+def test_no_answer_is_a_failure_without_the_url(box: Box):
+    """A store that is down is status 0, and the presigned URL stays out of the message."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    pack = box.run("pending")["captures"][0]["packs"][0]["sha256"]
+    answer = box.run("upload", packs={pack: {"url": "http://127.0.0.1:1/x?sig=secret", "headers": PUT}})
+
+    assert [row["status"] for row in answer["failed"]] == [0]
+    assert "secret" not in json.dumps(answer)
+
+
+def test_transfers_go_by_the_proxy(box: Box, store: ObjectStore):
+    """The sandbox's proxy is used for hosts that are not excepted."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    pack = box.run("pending")["captures"][0]["packs"][0]["sha256"]
+    box.environment = {"PATH": os.environ["PATH"], "http_proxy": store.url}
+    answer = box.run("upload", packs={pack: {"url": "http://store.example/packs/x?sig=1", "headers": PUT}})
+
+    assert answer["failed"] == []
+    assert store.requests == [("PUT", "http://store.example/packs/x?sig=1")]
+
+
+def test_emptied_pack_is_carried_forward(box: Box, store: ObjectStore):
+    """The live content of a pack that is to be emptied is packed again, so that the old pack can be swept."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    pending, _ = upload(box, store)
+    old = pending["captures"][0]["packs"][0]["sha256"]
+    box.run("published", number=1, key="k1")
+    (box.workspace / "b").write_text("y")
+    capture(box, emptied=[old])
+    manifest = box.run("pending", full=True)["manifest"]
+
+    assert old not in {row.get("pack") for row in entries(manifest).values()}
+
+
+def test_lost_pack_is_noticed_and_made_again(box: Box):
+    """A pack that vanished before its upload is an error of its own kind, and can be made again."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    pack = next(box.state("packs").iterdir())
+    pack.unlink()
+    lost = box.run("pending")["error"]
+    capture(box, emptied=[pack.name])
+
+    assert lost["kind"] == "lost_packs"
+    assert "error" not in box.run("pending", full=True)

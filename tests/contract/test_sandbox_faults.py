@@ -1,0 +1,177 @@
+"""How `activities/sandbox_client.py` tells a passing fault of the line from a lost sandbox."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.runner_archive import archive
+from activities.sandbox_client import SandboxClient
+from activities.settings import Settings
+from activities.tools import Tools
+from activities.workspace import Workspace
+from tests.contract.conftest import Bench
+from workflows.errors import FailureType
+
+SOON = timedelta(seconds=20)
+
+
+class Line:
+    """A line to the data plane that can be cut or go dead."""
+
+    def __init__(self, server: str) -> None:
+        self._target = urlsplit(server)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self.address = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Line"]:
+        server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            server.close()
+            self._flows.set()
+            self.cut()
+            await server.wait_closed()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def go_dead(self) -> None:
+        self._flows.clear()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(self._target.hostname, self._target.port)
+        self._writers |= {writer, there[1]}
+        await asyncio.gather(self._copy(reader, there[1]), self._copy(there[0], writer))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            return
+        finally:
+            writer.transport.abort()
+
+
+def over(bench: Bench, settings: Settings, line: Line) -> Bench:
+    """The bench with a client whose data plane is behind the line, and little patience."""
+    near = settings.model_copy(update={"e2b_sandbox_url": line.address})
+    workspace = Workspace(SandboxClient(near, grace=timedelta(seconds=1)), runner=archive()[1])
+    tools = Tools(
+        workspace,
+        bench.transcript,
+        screenshots=bench.tools._screenshots,
+        progress=bench.tools._progress,
+        events=bench.events,
+    )
+    return replace(bench, client=workspace.client, workspace=workspace, tools=tools)
+
+
+@pytest.fixture
+async def line(settings: Settings) -> AsyncIterator[Line]:
+    async with Line(settings.e2b_sandbox_url).open() as opened:
+        yield opened
+
+
+async def test_a_line_cut_in_mid_command_is_retried_and_the_command_runs_once(
+    bench: Bench, settings: Settings, line: Line
+):
+    """While the provider calls the sandbox running it is asked again, and attaches to the same command."""
+    sandbox = await bench.create()
+    near = over(bench, settings, line)
+    command = "echo began >> log; until [ -e go ]; do sleep 0.05; done; wc -l < log"
+    head = await bench.reply(("t1", "bash", {"command": command}))
+
+    cut_off = asyncio.create_task(near.run(sandbox, head, "t1", "bash"))
+    async with asyncio.timeout(30):
+        while "log" not in (await bench.bash(sandbox, "ls")).preview:
+            await asyncio.sleep(0.05)
+    line.cut()
+    with pytest.raises(ApplicationError) as caught:
+        await cut_off
+    await bench.client.write(sandbox.sandbox_id, f"{sandbox.workspace}/go", b"")
+    outcome = await near.run(sandbox, head, "t1", "bash")
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert not caught.value.non_retryable
+    assert outcome.preview.strip() == "1"
+
+
+async def test_a_line_that_goes_dead_does_not_hang_the_worker(bench: Bench, settings: Settings, line: Line):
+    """The SDK may wait for ever; the watchdog does not."""
+    sandbox = await bench.create()
+    near = over(bench, settings, line)
+    await near.client.run(sandbox.sandbox_id, "true", within=SOON)
+    line.go_dead()
+
+    with pytest.raises(ApplicationError) as caught:
+        await near.client.run(sandbox.sandbox_id, "true", within=timedelta(seconds=1))
+
+    assert caught.value.type == FailureType.RETRYABLE
+
+
+async def test_a_line_cut_with_the_sandbox_gone_is_a_loss(bench: Bench, settings: Settings, line: Line):
+    """The provider is asked: a sandbox that it does not call running is not asked again."""
+    sandbox = await bench.create()
+    near = over(bench, settings, line)
+    running = asyncio.create_task(near.client.run(sandbox.sandbox_id, "sleep 100", within=SOON))
+    async with asyncio.timeout(30):
+        while "sleep" not in (await bench.client.run(sandbox.sandbox_id, "ps ax", within=SOON)).stdout:
+            await asyncio.sleep(0.05)
+
+    await bench.client.kill(sandbox.sandbox_id)
+    line.cut()
+    with pytest.raises(ApplicationError) as caught:
+        await running
+
+    assert caught.value.type == FailureType.SANDBOX_LOST
+
+
+async def test_a_provider_that_is_away_is_waited_for(settings: Settings):
+    """No answer from the control plane is the provider's passing fault."""
+    away = SandboxClient(settings.model_copy(update={"e2b_api_url": "http://127.0.0.1:9"}))
+
+    with pytest.raises(ApplicationError) as caught:
+        await away.create("nightshift-away", metadata={})
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert settings.e2b_api_key.get_secret_value() not in str(caught.value)
+
+
+async def test_a_wrong_key_fails_at_once(settings: Settings):
+    """A wrong setting is not retried."""
+    wrong = SandboxClient(settings.model_copy(update={"e2b_api_key": type(settings.e2b_api_key)("e2b_0000")}))
+
+    with pytest.raises(ApplicationError) as caught:
+        await wrong.create("nightshift-wrong", metadata={})
+
+    assert caught.value.non_retryable
+
+
+async def test_the_sweep_spares_what_is_held_and_what_is_young(bench: Bench):
+    """Only an old sandbox that no row holds is killed."""
+    held = await bench.create()
+    stray = await bench.client.create(
+        "nightshift-unheld", metadata={"installation": "tests", "build": "gone"}
+    )
+
+    spared = await bench.sandboxes.sweep()
+    killed = await bench.sandboxes.sweep(min_age=timedelta(0))
+
+    assert stray not in spared
+    assert stray in killed
+    assert held.sandbox_id not in killed

@@ -1,0 +1,323 @@
+"""The rules of `activities/tools.py`, against the real runner, sandbox server, database and stream."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+from temporalio.exceptions import ApplicationError
+
+from activities.progress import Progress
+from activities.screenshots import Screenshots, find_browser
+from activities.tables import documents, phases
+from activities.tools import Tools
+from tests.contract.conftest import Bench
+from workflows.errors import FailureType
+from workflows.files import SandboxRef
+
+
+async def result_of(bench: Bench, head: int, use: str) -> dict:
+    kept = await bench.transcript.result(head, use)
+    assert kept is not None
+    return json.loads(kept.body)
+
+
+async def types_of(bench: Bench) -> list[str]:
+    return [event.type for event in await bench.events.read(bench.build_id)]
+
+
+async def test_files_are_written_read_edited_and_found(bench: Bench):
+    """The six file and shell tools work on the same workspace."""
+    sandbox = await bench.create()
+
+    wrote = await bench.use(sandbox, "write_file", {"path": "a/x.py", "content": "one = 1\n"})
+    read = await bench.use(sandbox, "read_file", {"path": "a/x.py"})
+    edited = await bench.use(
+        sandbox, "edit_file", {"path": "a/x.py", "old_string": "one = 1", "new_string": "two = 2"}
+    )
+    found = await bench.use(sandbox, "grep", {"pattern": "two", "mode": "content"})
+    listed = await bench.use(sandbox, "glob", {"pattern": "**/*.py"})
+    ran = await bench.bash(sandbox, "python3 -c 'import a.x; print(a.x.two)'")
+
+    assert not any(each.is_error for each in (wrote, read, edited, found, listed, ran))
+    assert "one = 1" in read.preview
+    assert "two = 2" in found.preview
+    assert "a/x.py" in listed.preview
+    assert ran.preview.strip() == "2"
+    assert edited.captured > wrote.captured > 0
+
+
+async def test_a_second_attempt_gives_the_kept_result(bench: Bench):
+    """Once a result is written the call is not made again, not even in another sandbox."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "bash", {"command": "echo x >> log; wc -l < log"}))
+
+    first = await bench.run(sandbox, head, "t1", "bash")
+    second = await bench.run(sandbox, head, "t1", "bash")
+
+    assert first.preview == second.preview
+    assert (await bench.bash(sandbox, "wc -l < log")).preview.strip() == "1"
+
+
+async def test_a_worker_that_dies_in_mid_command_has_it_run_once(bench: Bench):
+    """The attempt that is cut off leaves its command running; the next attempt waits for its one result."""
+    sandbox = await bench.create()
+    command = "echo began >> log; until [ -e go ]; do sleep 0.05; done; wc -l < log"
+    head = await bench.reply(("t1", "bash", {"command": command}))
+
+    dying = asyncio.create_task(bench.run(sandbox, head, "t1", "bash"))
+    await _until(bench, sandbox, "log")
+    dying.cancel()
+    await asyncio.wait({dying})
+    retried = asyncio.create_task(bench.run(sandbox, head, "t1", "bash"))
+    await bench.client.write(sandbox.sandbox_id, f"{sandbox.workspace}/go", b"")
+    outcome = await retried
+
+    assert outcome.preview.strip() == "1"
+    assert not outcome.is_error
+    assert (await bench.bash(sandbox, "wc -l < log")).preview.strip() == "1"
+
+
+async def test_a_call_begun_in_a_lost_sandbox_is_interrupted(bench: Bench):
+    """A changing call whose first attempt was made in an older generation is not repeated."""
+    await bench.create()
+    head = await bench.reply(("t1", "bash", {"command": "touch done"}))
+    await bench.transcript.note_start(head, "t1", generation=1)
+    again = await bench.create(generation=2)
+
+    outcome = await bench.run(again, head, "t1", "bash")
+
+    assert outcome.interrupted
+    assert outcome.is_error
+    assert "may or may not" in outcome.preview
+    assert (await bench.bash(again, "ls -A")).preview.strip() == "(no output)"
+
+
+async def test_a_dead_sandbox_is_a_loss_and_no_result(bench: Bench):
+    """The provider's failure never reads like a command's output: it is raised, nothing is written."""
+    sandbox = await bench.create()
+    await bench.client.kill(sandbox.sandbox_id)
+    head = await bench.reply(("t1", "bash", {"command": "true"}))
+
+    with pytest.raises(ApplicationError) as caught:
+        await bench.run(sandbox, head, "t1", "bash")
+
+    assert caught.value.type == FailureType.SANDBOX_LOST
+    assert await bench.transcript.result(head, "t1") is None
+
+
+async def test_a_superseded_sandbox_writes_no_result(bench: Bench):
+    """An attempt that outlived its sandbox's generation may not speak for the build."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "narrate", {"message": "hello"}))
+    await bench.create(generation=2)
+
+    with pytest.raises(ApplicationError) as caught:
+        await bench.run(sandbox, head, "t1", "narrate")
+
+    assert caught.value.type == FailureType.SANDBOX_LOST
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "said"),
+    [
+        ("no_such_tool", {}, "There is no tool"),
+        ("bash", {"comand": "ls"}, "command"),
+        ("read_file", {"path": ""}, "path"),
+        ("read_file", {"path": "../../etc/passwd"}, ""),
+        ("read_file", {"path": "missing.txt"}, ""),
+        ("edit_file", {"path": "missing.txt", "old_string": "a", "new_string": "b"}, ""),
+    ],
+)
+async def test_the_models_faults_are_error_results(bench: Bench, tool: str, given: dict, said: str):
+    """An unknown tool, an invalid input or a bad path goes back to the model as an error."""
+    sandbox = await bench.create()
+
+    outcome = await bench.use(sandbox, tool, given)
+
+    assert outcome.is_error
+    assert said in outcome.preview
+
+
+async def test_a_refused_call_is_not_made(bench: Bench):
+    """The workflow's refusal is the result; the sandbox is not touched."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "bash", {"command": "touch made"}))
+
+    outcome = await bench.run(sandbox, head, "t1", "bash", refuse="The build is over its limit.")
+
+    assert (outcome.preview, outcome.is_error) == ("The build is over its limit.", True)
+    assert (await bench.bash(sandbox, "ls -A")).preview.strip() == "(no output)"
+
+
+async def test_a_failing_command_keeps_its_output(bench: Bench):
+    """A non-zero exit is an error result with what was printed before it."""
+    sandbox = await bench.create()
+
+    outcome = await bench.bash(sandbox, "echo before; exit 3")
+
+    assert outcome.is_error
+    assert "before" in outcome.preview
+    assert "3" in outcome.preview
+
+
+async def test_results_are_bounded_and_clean(bench: Bench):
+    """At most 30,000 characters reach the model, and nothing that JSON or Postgres cannot hold."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "bash", {"command": "printf 'a\\0b\\377\\n'; seq 100000"}))
+
+    outcome = await bench.run(sandbox, head, "t1", "bash")
+
+    text = (await result_of(bench, head, "t1"))["content"]
+    assert len(text) <= 30_000
+    assert text.rstrip().endswith("100000")
+    assert "\0" not in text
+    assert len(outcome.preview) <= 200
+
+
+async def test_our_credentials_do_not_reach_a_command(bench: Bench):
+    """A command sees PORT and none of the worker's keys."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "bash", {"command": "env"}))
+
+    await bench.run(sandbox, head, "t1", "bash")
+
+    text = (await result_of(bench, head, "t1"))["content"]
+    assert "PORT=8000" in text
+    assert not [name for name in ("AWS_", "ANTHROPIC", "E2B_API_KEY", "DATABASE_URL") if name in text]
+
+
+async def test_narration_and_phases_reach_the_watchers(bench: Bench):
+    """A phase that begins ends the one before it, once, however often the call is made."""
+    sandbox = await bench.create()
+    await bench.use(sandbox, "narrate", {"message": "laying it out", "phase_name": "Layout"})
+    second = await bench.use(sandbox, "narrate", {"message": "on to the code", "phase_name": "Code"})
+    await bench.use(sandbox, "narrate", {"message": "still there", "phase_name": "Code"})
+
+    told = [kind for kind in await types_of(bench) if kind != "agent.tool.called"]
+    assert second.phase == "Code"
+    assert told == [
+        "gsd.phase.started",
+        "agent.thinking",
+        "gsd.phase.completed",
+        "gsd.phase.started",
+        "agent.thinking",
+        "agent.thinking",
+    ]
+    async with bench.engine.connect() as connection:
+        query = select(phases.c.name).where(
+            phases.c.build_id == bench.build_id, phases.c.completed_at.is_(None)
+        )
+        assert (await connection.execute(query)).scalars().all() == ["Code"]
+
+
+async def test_a_section_of_the_guide_is_kept_and_rewritten(bench: Bench):
+    """The newest text of a section stands."""
+    sandbox = await bench.create()
+    await bench.use(sandbox, "document", {"section": "faq", "content": "old"})
+    await bench.use(sandbox, "document", {"section": "faq", "content": "new\0"})
+
+    async with bench.engine.connect() as connection:
+        query = select(documents.c.content).where(documents.c.build_id == bench.build_id)
+        assert (await connection.execute(query)).scalars().all() == ["new"]
+    assert (await types_of(bench)).count("documentation.updated") == 2
+
+
+async def test_each_call_is_told_once(bench: Bench):
+    """Watchers see a call's name, label and the start of its result, once over retries."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "bash", {"command": "echo hi"}))
+    await bench.run(sandbox, head, "t1", "bash")
+    await bench.run(sandbox, head, "t1", "bash")
+
+    (event,) = await bench.events.read(bench.build_id)
+    assert event.fields["tool_name"] == "bash"
+    assert str(event.fields["tool_summary"]).strip() == "hi"
+
+
+async def test_without_a_browser_a_screenshot_says_how_to_add_one(bench: Bench):
+    """A machine without Chromium gives an error result, not a failure."""
+    sandbox = await bench.create()
+    blind = Screenshots(bench.objects)
+    blind._browser = None
+    tools = Tools(
+        bench.workspace,
+        bench.transcript,
+        screenshots=blind,
+        progress=Progress(bench.engine),
+        events=bench.events,
+    )
+
+    outcome = await replace(bench, tools=tools).use(sandbox, "take_screenshot", {})
+
+    assert outcome.is_error
+    assert "No browser" in outcome.preview
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine")
+async def test_a_screenshot_shows_the_running_app_on_two_screens(bench: Bench):
+    """Both images are in the result as WebP and in the bucket; the page's neighbours are out of reach."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "take_screenshot", {}))
+    async with _neighbour() as (address, visitors):
+        page = f"<h1>Hello</h1><img src='{address}/img'><script src='{address}/script'></script>"
+        await bench.use(sandbox, "write_file", {"path": "index.html", "content": page})
+        await bench.use(sandbox, "bash", {"command": "python3 -m http.server $PORT", "background": True})
+        await _answers(bench, sandbox)
+
+        outcome = await bench.run(sandbox, head, "t1", "take_screenshot")
+
+    blocks = (await result_of(bench, head, "t1"))["content"]
+    assert not outcome.is_error
+    assert ["text", "image", "image"] == [block["type"] for block in blocks]
+    assert {"image/webp"} == {block["source"]["media_type"] for block in blocks[1:]}
+    keys = [line.rpartition(" ")[2] for line in blocks[0]["text"].splitlines()]
+    assert all([await bench.objects.size(key) for key in keys])
+    assert visitors == []
+
+
+async def test_a_page_that_is_not_there_is_an_error_result(bench: Bench):
+    """Nothing listens: the model is told, the activity does not fail."""
+    sandbox = await bench.create()
+
+    outcome = await bench.use(sandbox, "take_screenshot", {})
+
+    assert outcome.is_error
+
+
+@asynccontextmanager
+async def _neighbour() -> AsyncIterator[tuple[str, list[str]]]:
+    """A service of the worker's machine that trusts whoever reaches it; notes who came."""
+    visitors: list[str] = []
+
+    async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visitors.append((await reader.readline()).decode())
+        writer.close()
+
+    server = await asyncio.start_server(welcome, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}", visitors
+
+
+async def _until(bench: Bench, sandbox: SandboxRef, name: str) -> None:
+    async with asyncio.timeout(30):
+        while not await _has(bench, sandbox, name):
+            await asyncio.sleep(0.05)
+
+
+async def _has(bench: Bench, sandbox: SandboxRef, name: str) -> bool:
+    try:
+        return bool(await bench.client.read(sandbox.sandbox_id, f"{sandbox.workspace}/{name}"))
+    except FileNotFoundError:
+        return False
+
+
+async def _answers(bench: Bench, sandbox: SandboxRef) -> None:
+    async with asyncio.timeout(30):
+        probe = "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'"
+        while (await bench.bash(sandbox, probe)).is_error:
+            await asyncio.sleep(0.1)

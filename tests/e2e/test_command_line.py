@@ -1,0 +1,123 @@
+"""What a person types: the demo, the starter's commands, the stock Temporal CLI."""
+
+import asyncio
+import json
+import sys
+import urllib.request
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from starter.attach import DATA_VARIABLE
+from tests.e2e.conftest import run
+
+STATUS_RUNS = 100
+SIDE_BY_SIDE = 4
+
+
+async def test_demo_twice(tmp_path_factory):
+    """The demo starts everything, ends with status 0 and READY, twice; the second makes build_v0_2."""
+    data = tmp_path_factory.mktemp("demo")
+    first, second = [await _demo(data) for _ in range(2)]
+
+    assert ("READY", 200, "build_v0_1") == tuple(
+        first[k] for k in ("status", "preview_status", "build_version")
+    )
+    assert ("READY", 200, "build_v0_2") == tuple(
+        second[k] for k in ("status", "preview_status", "build_version")
+    )
+    assert first["turns"] >= 15
+    assert first["spent_microdollars"] > 0
+    assert set(first) >= {"workflow_id", "run_id", "preview_url", "sandbox_id", "snapshot_key", "web_ui"}
+
+
+async def _demo(data) -> dict:
+    code, output = await run([sys.executable, "-m", "starter", "demo", "--json"], {DATA_VARIABLE: str(data)})
+    assert code == 0, output
+    return json.loads(output.splitlines()[-1])
+
+
+async def test_stock_cli_starts_a_build(everything, open_worker):
+    """The Temporal CLI alone starts a build, reads its status and gets its result."""
+    async with open_worker():
+        code, output = await everything.temporal(
+            "workflow", "start", "--type", "BuildWorkflow", "--task-queue", "builds",
+            "--workflow-id", "my-first", "--input", '{"idea": "a habit tracker"}',
+        )  # fmt: skip
+        assert code == 0, output
+        code, output = await everything.temporal(
+            "workflow", "result", "--workflow-id", "my-first", "-o", "json"
+        )
+        assert code == 0, output
+        code, status = await everything.starter("status", "my-first", "--json")
+
+    result = json.loads(output)["result"]
+    assert "READY" == result["status"]
+    assert "build_v0_1" == result["build_version"]
+    assert (0, "READY") == (code, json.loads(status.splitlines()[-1])["status"])
+    with urllib.request.urlopen(result["preview_url"]) as page:
+        assert 200 == page.status
+        assert b"abit" in page.read()
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ('{"ideas": "x"}', "ideas"),
+        ('"x"', "one JSON object"),
+        ('{"idea": "\\u0000"}', None),
+        ('{"idea": "\\ud800 [[script:idle]]"}', None),
+        ('{"project": "nobody-knows"}', "project"),
+    ],
+)
+async def test_bad_input_never_hangs(everything, open_worker, given, word):
+    """Whatever JSON the CLI sends, the run ends or goes on; a wrong field is named at once."""
+    workflow_id = f"bad-{abs(hash(given))}"
+    async with open_worker():
+        await everything.temporal(
+            "workflow", "start", "--type", "BuildWorkflow", "--task-queue", "builds",
+            "--workflow-id", workflow_id, "--input", given,
+        )  # fmt: skip
+        handle = everything.client.get_workflow_handle(workflow_id)
+        if word is None:
+            await _until_prepared(handle)
+            await handle.terminate()
+            return
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+
+    assert "InvalidBuildRequest" == caught.value.cause.type
+    assert word in caught.value.cause.message
+
+
+async def _until_prepared(handle) -> None:
+    async with asyncio.timeout(60):
+        while (await handle.query("status"))["stage"] == "STARTING":
+            await asyncio.sleep(0.05)
+
+
+async def test_starter_ends_cleanly_a_hundred_times(everything, open_worker):
+    """`starter status` ends with status 0 each time: no crash while the interpreter exits."""
+    async with open_worker():
+        request = {"idea": "[[script:idle]]", "project": "idle"}
+        await everything.client.start_workflow("BuildWorkflow", request, id="idle", task_queue="builds")
+        limit = asyncio.Semaphore(SIDE_BY_SIDE)
+
+        async def status() -> int:
+            async with limit:
+                return (await everything.starter("status", "idle"))[0]
+
+        codes = await asyncio.gather(*(status() for _ in range(STATUS_RUNS)))
+
+    assert [0] * STATUS_RUNS == codes
+
+
+async def test_doctor_tells_each_part_and_no_secret(everything):
+    """The doctor names each part, that it stands in and answers; it never prints a key."""
+    code, output = await everything.starter("doctor")
+
+    assert 0 == code
+    for part in ("postgres", "redis", "s3", "temporal", "sandbox", "model"):
+        assert part in output
+    for name in ("ANTHROPIC_API_KEY", "E2B_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        assert everything.environment[name] not in output

@@ -1,0 +1,147 @@
+"""Records the histories that `tests/replay` replays: `python -m tests.record_histories`.
+
+Run it only when the order of a build's commands is meant to change, and builds that run now are let end
+or are told apart by `workflow.patched`. Knows fakes only: no secret, no machine's name or path is written.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from starter.local.java import time_skipping_server
+from tests.conftest import register_search_attributes
+from tests.fakes import Gate, World, acts, call, done, passing, refused
+from tests.handles import cancelled, ready, until_alone, until_event
+from tests.histories import chain
+from tests.workflow.conftest import Bench, working
+from workflows.files import ProofReport
+from workflows.turns import Refusal
+
+FOLDER = Path(__file__).parents[1] / "histories"
+SCRUBBED = {"identity": "worker", "stackTrace": "", "buildId": "", "binaryChecksum": ""}
+"""Fields that would name a machine, a process or a path, and what stands in their place."""
+
+Scenario = Callable[[Bench, World], Awaitable[WorkflowHandle]]
+
+
+async def plain(on: Bench, world: World) -> WorkflowHandle:
+    """Reads side by side, changes in order, a failed proof, READY."""
+    turn = acts(call("read_file", "a"), call("grep", "b"), call("bash", "one"), call("write_file", "c"))
+    world.replies = iter([turn, done(), acts(call("bash", "mend")), done()])
+    world.proofs = iter([ProofReport(passed=False, summary="1 failed", report="no")])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
+async def woken(on: Bench, world: World) -> WorkflowHandle:
+    """Out of money, asleep, woken early by a signal."""
+    midnight = await on.environment.get_current_time() + timedelta(days=300)
+    world.replies = iter([acts(call("bash", "one")), refused(Refusal.SPENT, midnight), done()])
+    handle = await on.start()
+    with on.environment.auto_time_skipping_disabled():
+        await world.shows("SLEEPING")
+        await handle.signal("wake")
+        await ready(handle)
+    return handle
+
+
+async def continued(on: Bench, world: World) -> WorkflowHandle:
+    """Three runs."""
+    world.replies = iter([*(acts(call("bash", f"{n}")) for n in range(4)), done()])
+    handle = await on.start({"idea": "x", "turns_per_run": 2})
+    await ready(handle)
+    return handle
+
+
+async def lost_sandbox(on: Bench, world: World) -> WorkflowHandle:
+    """Two calls side by side notice a loss while an upload is in flight."""
+    reads = (call("read_file", "a"), call("grep", "b"))
+    world.replies = iter([acts(call("bash", "one")), acts(*reads), done()])
+    world.lose_calls = {one.tool_use_id for one in reads}
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
+async def cancelled_build(on: Bench, world: World) -> WorkflowHandle:
+    """Cancelled in the middle of a tool call."""
+    gate = Gate()
+    world.gates = {"run_tool": [gate]}
+    world.replies = iter([acts(call("bash", "one"))])
+    handle = await on.start()
+    await gate.reached.wait()
+    await until_alone(handle)
+    await handle.cancel()
+    await until_event(handle, "activity_task_cancel_requested")
+    gate.opened.set()
+    await cancelled(handle)
+    return handle
+
+
+async def retried(on: Bench, world: World) -> WorkflowHandle:
+    """Activities that fail in passing."""
+    world.faults = {
+        name: [passing()] for name in ("prepare_build", "call_model", "run_tool", "take_snapshot")
+    }
+    world.replies = iter([acts(call("bash", "one")), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "plain": plain,
+    "woken": woken,
+    "continued": continued,
+    "lost": lost_sandbox,
+    "cancelled": cancelled_build,
+    "retried": retried,
+}
+
+
+def scrub(value: Any) -> Any:
+    """Replace what names a machine, a process or a path."""
+    if isinstance(value, dict):
+        return {key: SCRUBBED.get(key, scrub(each)) for key, each in value.items()}
+    return [scrub(each) for each in value] if isinstance(value, list) else value
+
+
+async def record(name: str, scenario: Scenario, environment: WorkflowEnvironment) -> None:
+    """Play a scenario and write the history of each of its runs."""
+    world = World()
+    async with working(environment, world) as on:
+        handle = await scenario(on, world)
+        runs = [history async for history in chain(on.client, handle)]
+    for number, history in enumerate(runs, start=1):
+        file = FOLDER / (f"{name}-{number}.json" if len(runs) > 1 else f"{name}.json")
+        text = json.dumps(scrub(json.loads(history.to_json())), indent=1)
+        await asyncio.to_thread(file.write_text, text + "\n")
+        print(f"{file.name}: {len(history.events)} events", file=sys.stderr)  # noqa: T201 a command line
+
+
+async def main() -> None:
+    """Record every scenario, each on a server of its own: the clock is the server's."""
+    program = await time_skipping_server()
+    for name, scenario in SCENARIOS.items():
+        environment = await WorkflowEnvironment.start_time_skipping(
+            data_converter=pydantic_data_converter, test_server_existing_path=str(program)
+        )
+        async with environment:
+            await register_search_attributes(environment.client)
+            await record(name, scenario, environment)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,161 @@
+"""Starts the local sandbox server as a process of its own, for tests that speak to it with E2B's SDK."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+ROOT = Path(__file__).parents[1]
+KEY = "a key of this test"
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.02)  # the other side is another process: there is no event to wait for
+
+
+@dataclass
+class SandboxServer:
+    """One server process over one data directory; it may be killed and started again."""
+
+    data: Path
+    port: int
+    uploads: str = ""
+    python: str = sys.executable
+    user: str | None = None
+    prefix: tuple[str, ...] = ()
+    """What the server's command line is run by."""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What the SDK's methods are told to reach it."""
+        return {"api_url": self.url, "sandbox_url": self.url, "api_key": KEY}
+
+    @property
+    def log(self) -> str:
+        """What it printed."""
+        return (self.data / "log").read_text()
+
+    async def start(self) -> None:
+        """Start it and wait until it serves."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": python_path(),
+            "HOME": str(Path.home()),
+            "NIGHTSHIFT_LOCAL_KEY": KEY,
+            "NIGHTSHIFT_UPLOAD_HOSTS": self.uploads,
+        }
+        with (self.data / "log").open("ab") as log:
+            where = ["--port", str(self.port), "--data", str(self.data)]
+            self.process = subprocess.Popen(  # noqa: ASYNC220 -- a fork of a test
+                [*self.prefix, self.python, "-m", "starter.local.sandbox", *where],
+                env=environment,
+                cwd="/",
+                stdout=log,
+                stderr=log,
+                user=self.user,
+                group=None if self.user is None else _group_of(self.user),
+                extra_groups=None if self.user is None else [],
+            )
+        await eventually(self._is_up)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it by a signal and wait for its end."""
+        if self.process is not None:
+            process, self.process = self.process, None
+            process.send_signal(number)
+            await asyncio.to_thread(process.wait, 20)
+
+    async def preview(self, sandbox_id: str, *, port: int) -> str:
+        """Ask for the address of a port inside."""
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            path = f"{self.url}/sandboxes/{sandbox_id}/preview/{port}"
+            return (await http.get(path, headers={"x-api-key": KEY})).json()["url"]
+
+    async def _is_up(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            raise AssertionError(f"The server ended at once: {self.log}")
+        with suppress(httpx2.TransportError):
+            async with httpx2.AsyncClient(trust_env=False) as http:
+                return (await http.get(f"{self.url}/healthz")).status_code == 200
+        return False
+
+
+@asynccontextmanager
+async def sandbox_server(*, user: str | None = None, **rest: Any) -> AsyncIterator[SandboxServer]:
+    """Run a server over a fresh directory, which its user may enter, until the end of the block."""
+    data = Path(tempfile.mkdtemp(prefix="nightshift-test-"))
+    if user is not None:
+        shutil.chown(data, user)
+    server = SandboxServer(data, free_port(), user=user, **rest)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop()
+        shutil.rmtree(data)
+
+
+def python_path() -> str:
+    """Return where the checkout's modules and its installed packages are found."""
+    return f"{ROOT}:{next(path for path in sys.path if path.endswith('site-packages'))}"
+
+
+def python_of(user: str) -> str | None:
+    """Return an interpreter with which another user can run the server, or None if this machine has none."""
+    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, system):
+        with suppress(OSError):
+            environment = {"PYTHONPATH": python_path()}
+            command = [python, "-c", "import starter.local.sandbox.__main__"]
+            if (
+                subprocess.run(
+                    command, user=user, env=environment, cwd="/", check=False, capture_output=True
+                ).returncode
+                == 0
+            ):
+                return python
+    return None
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def processes_of(sandbox_id: str) -> list[int]:
+    """Return the live processes that carry a sandbox's id in their environment."""
+    marker = f"E2B_SANDBOX_ID={sandbox_id}".encode()
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if marker in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def _group_of(user: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(user).pw_gid

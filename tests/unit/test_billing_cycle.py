@@ -1,0 +1,56 @@
+"""Days and cycles follow the user's own calendar."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from activities.billing_cycle import Cycle, cycle_of, daily_allowance, local_day, next_midnight
+
+
+@pytest.mark.parametrize(
+    ("timezone", "day"),
+    [("UTC", 23), ("Asia/Tokyo", 24), ("America/Los_Angeles", 23), ("Nowhere/Atall", 23)],
+)
+def test_day_is_local(timezone: str, day: int):
+    """The same moment is another day elsewhere; an unknown zone counts as UTC."""
+    assert local_day(datetime(2026, 11, 23, 20, tzinfo=UTC), timezone=timezone) == date(2026, 11, day)
+
+
+@pytest.mark.parametrize(
+    ("day", "timezone", "expected"),
+    [
+        (date(2026, 11, 23), "UTC", datetime(2026, 11, 24, tzinfo=UTC)),
+        (date(2026, 10, 24), "Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC)),
+        (date(2026, 10, 25), "Europe/Berlin", datetime(2026, 10, 25, 23, tzinfo=UTC)),
+        (date(2026, 12, 31), "Asia/Kolkata", datetime(2026, 12, 31, 18, 30, tzinfo=UTC)),
+    ],
+)
+def test_midnight_is_local_and_knows_summer_time(day: date, timezone: str, expected: datetime):
+    """A day ends at the user's midnight, 23 or 25 hours after it began where clocks change."""
+    assert next_midnight(day, timezone=timezone) == expected
+
+
+@pytest.mark.parametrize(
+    ("day", "renews_on", "expected"),
+    [
+        (date(2026, 11, 23), None, Cycle(date(2026, 11, 1), date(2026, 12, 1))),
+        (date(2026, 12, 31), None, Cycle(date(2026, 12, 1), date(2027, 1, 1))),
+        (date(2026, 11, 23), date(2026, 12, 15), Cycle(date(2026, 11, 15), date(2026, 12, 15))),
+        (date(2026, 11, 14), date(2026, 12, 15), Cycle(date(2026, 10, 15), date(2026, 11, 15))),
+        (date(2026, 11, 15), date(2020, 1, 15), Cycle(date(2026, 11, 15), date(2026, 12, 15))),
+        (date(2027, 2, 10), date(2026, 1, 31), Cycle(date(2027, 1, 31), date(2027, 2, 28))),
+        (date(2027, 1, 3), date(2026, 1, 31), Cycle(date(2026, 12, 31), date(2027, 1, 31))),
+    ],
+)
+def test_cycle_holds_the_day(day: date, renews_on: date | None, expected: Cycle):
+    """A cycle runs from one renewal to the next; a 31st falls on the last day of a short month."""
+    assert cycle_of(day, renews_on=renews_on) == expected
+
+
+@pytest.mark.parametrize(
+    ("spent", "days_left", "expected"),
+    [(0, 30, 1_000_000), (29_000_000, 1, 1_000_000), (31_000_000, 5, 0), (0, 0, 30_000_000)],
+)
+def test_allowance_shares_out_what_is_left(spent: int, days_left: int, expected: int):
+    """The rest of a cycle is shared over its days, never below zero."""
+    assert daily_allowance(cycle_budget=30_000_000, spent=spent, days_left=days_left) == expected

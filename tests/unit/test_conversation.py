@@ -1,0 +1,129 @@
+"""What is sent starts with what was sent before, and only cache marks are added."""
+
+import copy
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.exceptions import ApplicationError
+
+from activities.conversation import next_question, render
+from activities.prompt import prefix
+from activities.rows import Role, Row, dump
+from activities.transcript import ToolResult
+from workflows.catalogue import definitions
+
+TEXTS = st.text(min_size=1, max_size=20)
+
+
+def row(number: int, role: Role, content: Any) -> Row:
+    return Row(id=number, build_id="b", parent_id=number - 1 or None, role=role, body=dump(content))
+
+
+def words(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
+
+
+def result(tool_use_id: str, content: str = "done") -> ToolResult:
+    block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": content}
+    return ToolResult(tool_use_id=tool_use_id, body=dump(block), preview="", is_error=False, generation=1)
+
+
+def calls(*ids: str) -> Row:
+    blocks = [{"type": "tool_use", "id": each, "name": "bash", "input": {}} for each in ids]
+    return row(3, "assistant", words("I look.") + blocks)
+
+
+ROOT = row(1, "system", prefix(definitions()))
+
+
+def unmarked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: unmarked(each) for key, each in value.items() if key != "cache_control"}
+    return [unmarked(each) for each in value] if isinstance(value, list) else value
+
+
+def marks(value: Any) -> int:
+    return dump(value).count('"cache_control"')
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8), TEXTS)
+def test_each_request_starts_with_the_one_before(turns: list[tuple[str, str]], question: str):
+    """Without the marks, tools, system and messages of a request are the start of the next one's."""
+    path, requests = [ROOT], []
+    for asked, answered in turns:
+        requests.append(render(path, dump(words(asked))))
+        path += [row(len(path) + 1, "user", words(asked)), row(len(path) + 2, "assistant", words(answered))]
+    requests.append(render(path, dump(words(question))))
+
+    for earlier, later in pairwise(requests):
+        assert unmarked(earlier.tools) == unmarked(later.tools)
+        assert unmarked(earlier.system) == unmarked(later.system)
+        assert unmarked(earlier.messages) == unmarked(later.messages)[: len(earlier.messages)]
+
+
+def test_marks_are_where_the_cache_is_written_and_read():
+    """Four marks: last tool, system, the end, and the end of the request before; none is stored."""
+    path = [ROOT, row(2, "user", words("a")), calls("t1"), row(4, "user", words("b")), calls("t2")]
+    before = copy.deepcopy(path)
+    sent = render(path, dump(words("c")))
+
+    assert [marks(each) for each in sent.messages] == [0, 0, 1, 0, 1]
+    assert (marks(sent.tools), marks(sent.tools[-1]), marks(sent.system[-1])) == (1, 1, 1)
+    assert path == before
+
+
+def test_reply_without_content_is_not_sent():
+    """An empty assistant message would be refused."""
+    path = [ROOT, row(2, "user", words("a")), row(3, "assistant", [])]
+
+    assert [each["role"] for each in render(path, dump(words("b"))).messages] == ["user", "user"]
+
+
+def test_results_come_in_call_order_before_notes():
+    """Results in the order of the calls, whatever finished first; then each note that says something."""
+    results = {"t2": result("t2"), "t1": result("t1")}
+    question = json.loads(next_question(calls("t1", "t2"), results, ["n1", " ", "n2"]))
+
+    assert [each.get("tool_use_id") or each["text"] for each in question] == ["t1", "t2", "n1", "n2"]
+
+
+def test_missing_result_is_a_bug():
+    """A call without a result names itself and is not retried."""
+    with pytest.raises(ApplicationError, match="t2") as caught:
+        next_question(calls("t1", "t2"), {"t1": result("t1")}, [])
+
+    assert caught.value.non_retryable
+
+
+def test_reply_without_calls_needs_a_note():
+    """There must be something to answer a finished turn with."""
+    with pytest.raises(ApplicationError, match="note"):
+        next_question(row(3, "assistant", words("Done.")), {}, [])
+
+
+def test_first_message_is_its_own_question():
+    """Nothing is appended to the first message unless there is a note."""
+    first = row(2, "user", words("Build it."))
+
+    assert next_question(first, {}, []) == ""
+    assert json.loads(next_question(first, {}, ["note"])) == words("note")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda s: st.lists(s) | st.dictionaries(st.text(), s),
+    )
+)
+def test_stored_text_is_what_is_sent(value: Any):
+    """Reading a body and dumping it again gives the same text."""
+    assert dump(json.loads(dump(value))) == dump(value)
+
+
+def test_lone_surrogates_are_replaced():
+    """What no UTF-8 can hold does not reach the database or the wire."""
+    assert dump({"a": "x\ud800y\U0001f600"}) == '{"a":"x\ufffdy\U0001f600"}'

@@ -1,0 +1,126 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workflows import guard
+from workflows.guard import Next
+from workflows.turns import ModelReply, ToolCall
+
+CALLS = st.lists(
+    st.builds(
+        ToolCall,
+        tool_use_id=st.just("1"),
+        tool=st.just("bash"),
+        label=st.just(""),
+        changing=st.booleans(),
+        digest=st.sampled_from("abcdef"),
+    ),
+    max_size=15,
+).map(tuple)
+NEVER_RUN = ("refusal", "max_tokens", "model_context_window_exceeded", "", "none")
+
+
+def call(digest: str = "a", *, changing: bool = True) -> ToolCall:
+    return ToolCall(tool_use_id="1", tool="bash", label="ls", changing=changing, digest=digest)
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "without", "with_calls"),
+    [
+        ("tool_use", Next.NUDGE, Next.ACT),
+        ("end_turn", Next.REPORT, Next.ACT),
+        ("stop_sequence", Next.REPORT, Next.ACT),
+        ("pause_turn", Next.NUDGE, Next.ACT),
+        ("refusal", Next.REFUSED, Next.REFUSED),
+        ("max_tokens", Next.NUDGE, Next.NUDGE),
+        ("model_context_window_exceeded", Next.NUDGE, Next.NUDGE),
+        ("", Next.NUDGE, Next.NUDGE),
+        ("none", Next.NUDGE, Next.NUDGE),
+        ("something new", Next.NUDGE, Next.ACT),
+    ],
+)
+def test_what_follows_a_reply(stop_reason: str, without: Next, with_calls: Next):
+    """The stop reason and the calls decide; an unknown reason neither ends nor breaks a build."""
+    assert without is guard.after_reply(ModelReply(stop_reason=stop_reason))
+    assert with_calls is guard.after_reply(ModelReply(stop_reason=stop_reason, tool_calls=(call(),)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.one_of(st.text(), st.sampled_from(NEVER_RUN)), CALLS)
+def test_only_a_whole_reply_with_calls_acts(stop_reason: str, calls: tuple[ToolCall, ...]):
+    """No tool of a reply that was cut off or refused is ever run, and none is ever left out."""
+    following = guard.after_reply(ModelReply(stop_reason=stop_reason, tool_calls=calls))
+
+    assert (bool(calls) and stop_reason not in NEVER_RUN) == (following is Next.ACT)
+
+
+@pytest.mark.parametrize("stop_reason", ["max_tokens", "model_context_window_exceeded", "", "pause_turn"])
+def test_a_nudge_says_what_to_do(stop_reason: str):
+    """Each is a sentence to the model, marked as ours."""
+    assert guard.nudge_for(stop_reason).startswith("[nightshift] ")
+
+
+def test_a_nudge_names_the_limit_that_was_hit():
+    """Smaller steps help against the one, short calls against the other."""
+    reasons = ("max_tokens", "model_context_window_exceeded", "end_turn")
+
+    assert 3 == len({guard.nudge_for(reason) for reason in reasons})
+
+
+@settings(deadline=None, max_examples=50)
+@given(CALLS)
+def test_batches_keep_every_call_in_order(calls: tuple[ToolCall, ...]):
+    """Nothing is dropped, doubled or moved."""
+    assert calls == tuple(one for batch in guard.batches(calls) for one in batch)
+
+
+@settings(deadline=None, max_examples=50)
+@given(CALLS)
+def test_a_changing_call_runs_alone(calls: tuple[ToolCall, ...]):
+    """Side by side run only calls that change nothing."""
+    alone = [len(batch) == 1 for batch in guard.batches(calls) if any(one.changing for one in batch)]
+
+    assert all(alone)
+
+
+@settings(deadline=None, max_examples=50)
+@given(CALLS)
+def test_reading_calls_in_a_row_share_a_batch(calls: tuple[ToolCall, ...]):
+    """They are not made to wait for each other; between two batches there is always a change."""
+    for before, after in pairwise(guard.batches(calls)):
+        assert before[0].changing or after[0].changing
+
+
+@settings(deadline=None, max_examples=50)
+@given(CALLS, CALLS)
+def test_the_window_holds_the_newest_calls(before: tuple[ToolCall, ...], now: tuple[ToolCall, ...]):
+    """Turn by turn it is the tail of everything that was called."""
+    window = guard.window_after(guard.window_after((), before), now)
+
+    assert tuple(one.digest for one in (*before, *now))[-guard.WINDOW :] == window
+
+
+@pytest.mark.parametrize(
+    ("digests", "loops"),
+    [
+        ("", False),
+        ("aa", False),
+        ("aaa", True),
+        ("abababab", True),
+        ("abcabc", False),
+        ("abcdeabcde", False),
+        ("abcdefghaa", True),
+    ],
+)
+def test_three_equal_calls_in_the_window_are_a_loop(digests: str, loops: bool):  # noqa: FBT001 a table's column
+    """In a row or not."""
+    assert loops is guard.is_loop(tuple(digests))
+
+
+def test_calls_that_left_the_window_are_forgotten():
+    """The same test command after long other work is no loop."""
+    calls = tuple(call(digest) for digest in "aa12345678901a")
+
+    assert not guard.is_loop(guard.window_after((), calls))

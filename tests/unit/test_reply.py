@@ -1,0 +1,123 @@
+"""A reply is put together once, and only a whole one is a reply."""
+
+import json
+from typing import Any
+
+import pytest
+from anthropic.types import RawMessageStreamEvent
+from pydantic import TypeAdapter
+
+from activities.prices import Usage
+from activities.reply import CutStream, Reply
+
+EVENT: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
+START = {
+    "type": "message_start",
+    "message": {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-5-5",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": 10,
+            "output_tokens": 1,
+            "cache_read_input_tokens": 100,
+            "cache_creation_input_tokens": 20,
+        },
+    },
+}
+END = {
+    "type": "message_delta",
+    "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+    "usage": {"output_tokens": 7},
+}
+STOP = {"type": "message_stop"}
+
+
+def block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"type": "content_block_start", "index": index, "content_block": start},
+        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": index},
+    ]
+
+
+def text(index: int, *parts: str) -> list[dict[str, Any]]:
+    deltas = [{"type": "text_delta", "text": part} for part in parts]
+    return block(index, {"type": "text", "text": ""}, *deltas)
+
+
+def tool(index: int, *parts: str) -> list[dict[str, Any]]:
+    start = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {}}
+    return block(index, start, *({"type": "input_json_delta", "partial_json": part} for part in parts))
+
+
+def read(*events: dict[str, Any]) -> Reply:
+    reply = Reply()
+    for event in events:
+        reply.add(EVENT.validate_python(event))
+    return reply
+
+
+def test_blocks_come_together_in_order():
+    """Text, thinking with its signature and tool input are each joined from their parts."""
+    thinking = block(
+        0,
+        {"type": "thinking", "thinking": "", "signature": ""},
+        {"type": "thinking_delta", "thinking": "hm"},
+        {"type": "thinking_delta", "thinking": "m"},
+        {"type": "signature_delta", "signature": "c2ln"},
+    )
+    reply = read(START, *thinking, *text(1, "I ", "look."), *tool(2, '{"comm', 'and": "ls"}'), END, STOP)
+
+    assert json.loads(reply.body()) == [
+        {"type": "thinking", "thinking": "hmm", "signature": "c2ln"},
+        {"type": "text", "text": "I look."},
+        {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"command": "ls"}},
+    ]
+    assert reply.stop_reason == "tool_use"
+
+
+def test_usage_counts_all_input():
+    """Input is what was new, read from and written to the cache; output is the last count."""
+    assert read(START, END).usage == Usage(
+        input_tokens=130, cache_read_tokens=100, cache_write_tokens=20, output_tokens=7
+    )
+
+
+@pytest.mark.parametrize("events", [(), (START,), (START, *text(0, "half")), (START, *text(0, "all"), END)])
+def test_stream_without_its_end_is_no_reply(events: tuple[dict[str, Any], ...]):
+    """Without `message_stop` nothing is a reply, however whole it looks."""
+    with pytest.raises(CutStream):
+        read(*events).body()
+
+
+@pytest.mark.parametrize("given", ['{"command": "rm -r', "[1]", '{"a": NaN}', "nonsense"])
+def test_broken_tool_input_is_kept_and_cannot_be_run(given: str):
+    """A tool's input that is no JSON object never turns into a shorter one."""
+    reply = read(START, *tool(0, given), END, STOP)
+
+    assert json.loads(reply.body())[0]["input"] == {"malformed_json": given}
+
+
+def test_tool_without_input_has_an_empty_one():
+    """No delta at all means no arguments."""
+    assert json.loads(read(START, *tool(0), END, STOP).body())[0]["input"] == {}
+
+
+def test_empty_text_is_left_out():
+    """An empty text block would be refused when it is sent back."""
+    assert json.loads(read(START, *text(0), *text(1, "x"), END, STOP).body()) == [
+        {"type": "text", "text": "x"}
+    ]
+
+
+def test_text_is_told_as_it_comes():
+    """Only text for people is handed on while streaming."""
+    reply = Reply()
+    events = map(EVENT.validate_python, [START, *text(0, "a", "b"), *tool(1, "{}"), END, STOP])
+
+    assert "".join(map(reply.add, events)) == "ab"

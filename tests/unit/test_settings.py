@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from activities.settings import Settings
+
+SECRET = "sk-very-secret"
+NAMES = [str(field.validation_alias or name.upper()) for name, field in Settings.model_fields.items()]
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable and no `.env` of whoever runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def test_nothing_set_is_enough():
+    """Everything has a default; a secret's is empty."""
+    settings = Settings.from_env()
+
+    assert "" == settings.anthropic_api_key.get_secret_value()
+    assert settings.autonomous_agent
+    assert (False, False, False) == (
+        settings.local_model,
+        settings.local_sandbox,
+        settings.allow_unisolated,
+    )
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch):
+    """Ours carry our prefix where the plain name could be another program's."""
+    monkeypatch.setenv("E2B_TEMPLATE", "node-22")
+    monkeypatch.setenv("NIGHTSHIFT_INSTALLATION_ID", "abc")
+    settings = Settings.from_env()
+
+    assert ("node-22", "abc") == (settings.e2b_template, settings.installation_id)
+
+
+def test_a_file_is_read_under_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`.env` holds what a person wrote once; a variable beats it."""
+    (tmp_path / ".env").write_text("E2B_TEMPLATE=file\nAWS_REGION=eu-west-1\nUNKNOWN=1\n")
+    monkeypatch.setenv("E2B_TEMPLATE", "variable")
+    settings = Settings.from_env()
+
+    assert ("variable", "eu-west-1") == (settings.e2b_template, settings.aws_region)
+
+
+@pytest.mark.parametrize(
+    ("variable", "field"),
+    [("E2B_TEMPLATE", "e2b_template"), ("NIGHTSHIFT_INSTALLATION_ID", "installation_id")],
+)
+def test_given_names_stand_over_the_environment(variable: str, field: str, monkeypatch: pytest.MonkeyPatch):
+    """A stack hands out its own addresses as the same names."""
+    monkeypatch.setenv(variable, "theirs")
+
+    assert "ours" == getattr(Settings.from_env({variable: "ours"}), field)
+
+
+@pytest.mark.parametrize("variable", NAMES)
+def test_every_setting_can_be_given(variable: str):
+    """No name is read from the environment only."""
+    (name,) = [
+        n for n, f in Settings.model_fields.items() if variable == str(f.validation_alias or n.upper())
+    ]
+    default = getattr(Settings.from_env(), name)
+    other = {bool: str(not default), int: "61"}.get(type(default), "other")
+
+    assert default != getattr(Settings.from_env({variable: other}), name)
+
+
+def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch):
+    """`E2B_TEMPLATE=` in a file or a shell means the default, not an empty name."""
+    monkeypatch.setenv("PROJECT_SNAPSHOT_BUCKET", "")
+
+    assert "nightshift-snapshots" == Settings.from_env().project_snapshot_bucket
+    assert (
+        "nightshift-snapshots" == Settings.from_env({"PROJECT_SNAPSHOT_BUCKET": ""}).project_snapshot_bucket
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SANDBOX_TIMEOUT_SECONDS", "5"),
+        ("SANDBOX_TIMEOUT_SECONDS", "an hour"),
+        ("AUTONOMOUS_AGENT", "perhaps"),
+        ("NIGHTSHIFT_LOCAL_MODEL", "perhaps"),
+    ],
+)
+@pytest.mark.parametrize("by", ["mapping", "environment"])
+def test_a_wrong_value_is_refused_by_its_variable(
+    variable: str, value: str, by: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The person who set it finds it by the name that was set."""
+    monkeypatch.setenv(variable, value if by == "environment" else "")
+    with pytest.raises(ValidationError) as found:
+        Settings.from_env({variable: value} if by == "mapping" else None)
+
+    assert variable in str(found.value).upper()
+
+
+@pytest.mark.parametrize(
+    "variable", ["ANTHROPIC_API_KEY", "E2B_API_KEY", "DATABASE_URL", "REDIS_URL", "AWS_SECRET_ACCESS_KEY"]
+)
+def test_a_secret_is_never_shown(variable: str):
+    """Not printed, not formatted, not dumped as JSON."""
+    settings = Settings.from_env({variable: SECRET})
+
+    assert SECRET == getattr(settings, variable.lower()).get_secret_value()
+    assert not [
+        said for said in (repr(settings), f"{settings}", settings.model_dump_json()) if SECRET in said
+    ]
+
+
+def test_every_key_and_every_url_with_a_password_is_a_secret():
+    """A new credential is masked from its first day on."""
+    fields = Settings.model_fields.items()
+    open_ones = [
+        name
+        for name, field in fields
+        if any(word in name for word in ("key", "secret", "token", "password", "database", "redis"))
+        and field.annotation is not SecretStr
+    ]
+
+    assert [] == open_ones
+
+
+def test_a_refusal_does_not_show_the_secrets_beside_it():
+    """Errors reach logs."""
+    with pytest.raises(ValidationError) as found:
+        Settings.from_env({"AUTONOMOUS_AGENT": "perhaps", "ANTHROPIC_API_KEY": SECRET})
+
+    assert SECRET not in str(found.value)
+
+
+def test_settings_are_fixed_once_read():
+    """Nothing changes them under a running worker."""
+    settings = Settings.from_env()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.autonomous_agent = False  # type: ignore[misc]

@@ -1,0 +1,186 @@
+"""The composition root: settings → clients → adapters → worker, and a graceful stop."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.builds import Builds
+from activities.checks import Checks
+from activities.database import open_database, upgrade_database
+from activities.events import EventStream
+from activities.isolation import check_isolation
+from activities.ledger import Ledger
+from activities.model import Model, open_client
+from activities.objects import Objects
+from activities.previews import Previews
+from activities.progress import Progress
+from activities.purchases import Purchases
+from activities.restore import Restorer
+from activities.restore_points import RestorePoints
+from activities.runner_archive import archive
+from activities.sandbox import Sandboxes
+from activities.sandbox_client import SandboxClient
+from activities.sandbox_rows import SandboxRows
+from activities.screenshots import Screenshots
+from activities.settings import Settings
+from activities.snapshots import Snapshots
+from activities.tools import Tools
+from activities.transcript import Transcript
+from activities.workspace import Workspace
+from starter.attach import TASK_QUEUE
+from starter.connect import connect
+from starter.exits import run, until_told
+from starter.search_attributes import check_search_attributes
+from workflows import ports
+from workflows.build import BuildWorkflow
+from workflows.preview import PreviewWorkflow
+
+Activity = Callable[..., Any]
+log = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=20)
+"""How long running activities may finish after a stop; then they are cancelled, and retried elsewhere."""
+
+PURE_MODULES = tuple(
+    f"workflows.{name}"
+    for name in (
+        "budget",
+        "catalogue",
+        "ending",
+        "errors",
+        "guard",
+        "journal",
+        "files",
+        "models",
+        "options",
+        "payload",
+        "ports",
+        "proof",
+        "requests",
+        "rest",
+        "state",
+        "steering",
+        "turns",
+        "workspace",
+    )
+)
+"""Passed through the workflow sandbox: re-imported for each build they would cost 1.8 MB a sleeper."""
+
+
+class UnboundPort(Exception):
+    """A bug of ours: an adapter does not register what its port promises; the build would hang on it."""
+
+
+def bind(port: type, adapter: object) -> list[Activity]:
+    """Give the activities of an adapter under exactly the names that its port promises.
+
+    Raises UnboundPort for a method that is missing, not an activity, or registered by another name.
+    """
+    methods: list[Activity] = []
+    for name, promised in inspect.getmembers(port, inspect.isfunction):
+        if (wanted := _activity_name(promised)) is None:
+            continue
+        method = getattr(adapter, name, None)
+        found = _activity_name(method) if method else None
+        if method is None or found != wanted:
+            raise UnboundPort(f"{type(adapter).__name__}.{name} registers as {found!r}, not {wanted!r}")
+        methods.append(method)
+    if not methods:
+        raise UnboundPort(f"{port.__name__} promises no activity")
+    return methods
+
+
+def _activity_name(function: Activity) -> str | None:
+    # The SDK has no public reader of what `activity.defn` left on a function.
+    definition: object = getattr(function, "__temporal_activity_definition", None)
+    return cast("str | None", getattr(definition, "name", None))
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """The workflow sandbox, which every pure module passes through."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PURE_MODULES)
+    )
+
+
+def build_worker(client: Client, activities: Sequence[Activity], **options: Any) -> Worker:
+    """Make the worker of a build's workflow and activities; `options` are those of `Worker`."""
+    settings: dict[str, Any] = {
+        "task_queue": TASK_QUEUE,
+        "graceful_shutdown_timeout": GRACE,
+        "workflow_runner": workflow_runner(),
+        **options,
+    }
+    return Worker(client, workflows=[BuildWorkflow, PreviewWorkflow], activities=activities, **settings)
+
+
+@asynccontextmanager
+async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
+    """Make every client and adapter, and give their activities; clients are closed at the end."""
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(open_database(settings))
+        events = await stack.enter_async_context(EventStream.open(settings))
+        objects = await stack.enter_async_context(Objects.open(settings))
+        anthropic = await stack.enter_async_context(open_client(settings))
+        transcript, ledger = Transcript(engine), Ledger(engine, events)
+        purchases = Purchases(engine, transcript, settings)
+        workspace = Workspace(SandboxClient(settings), runner=archive()[1])
+        points, local = RestorePoints(engine), settings.local_sandbox
+        restorer = Restorer(workspace, objects, points, local_sandbox=local)
+        screenshots, rows = Screenshots(objects), SandboxRows(engine)
+        checks = Checks(workspace, screenshots)
+        adapters: list[tuple[type, object]] = [
+            (
+                ports.Builds,
+                Builds(engine, transcript=transcript, purchases=purchases, events=events, settings=settings),
+            ),
+            (
+                ports.Model,
+                Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events),
+            ),
+            (
+                ports.Tools,
+                Tools(
+                    workspace,
+                    transcript,
+                    screenshots=screenshots,
+                    progress=Progress(engine),
+                    events=events,
+                ),
+            ),
+            (ports.Ledger, ledger),
+            (ports.Sandboxes, Sandboxes(workspace, rows, restorer, settings=settings)),
+            (ports.Snapshots, Snapshots(workspace, objects, points, restorer, local_sandbox=local)),
+            (ports.Checks, checks),
+            (ports.Previews, Previews(engine, workspace, rows, checks)),
+        ]
+        yield [method for port, adapter in adapters for method in bind(port, adapter)]
+
+
+async def main() -> int:
+    """Bring the database up to date and work until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "httpx2"):  # a line a request, whose addresses may be signed
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    settings = Settings.from_env()
+    await check_isolation(settings)
+    await upgrade_database(settings.database_url.get_secret_value())
+    client = await connect()
+    await check_search_attributes(client)
+    async with open_activities(settings) as activities, build_worker(client, activities):
+        log.info("working on task queue %r as %s", TASK_QUEUE, client.identity)
+        await until_told(asyncio.Event().wait())
+        log.info("stopping; running activities have %s s", GRACE.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main())

@@ -1,0 +1,79 @@
+"""What may be spent, when to wind down, when to wake: pure functions of a day's numbers.
+
+Money is integer microdollars. The rules are those of the design's section 4.
+"""
+
+from datetime import datetime, timedelta
+
+from workflows.state import Stage
+from workflows.turns import Balance
+
+TOLD_CALLS = 8
+"""Calls left at which the model is told."""
+WINDING_DOWN_CALLS = 3
+"""Calls left at which it is asked to leave everything in order."""
+TOLD_SHARE = 80
+"""Percent of the allowance spent at which the model is told."""
+WINDING_DOWN_SHARE = 90
+"""Percent of the allowance spent at which it winds down."""
+BUSY_WAIT = timedelta(minutes=2)
+"""The longest wait for money that another build holds."""
+SWITCH_WAIT = timedelta(minutes=5)
+"""How often a parked build looks at the kill switch again."""
+SHORTEST_SLEEP = timedelta(seconds=1)
+"""A midnight that has just passed is not slept on for nothing."""
+
+
+def calls_left(balance: Balance) -> int:
+    """How many calls at the worst price the day still covers; a price of nothing never ends it."""
+    if balance.worst_case <= 0:
+        return TOLD_CALLS + 1
+    return balance.left // balance.worst_case
+
+
+def share_spent(balance: Balance) -> int:
+    """Percent of the allowance that is settled, reserved or lost; 100 where there is no allowance."""
+    if balance.allowance <= 0:
+        return 100
+    return 100 * (balance.settled + balance.reserved + balance.lost) // balance.allowance
+
+
+def stage_of(balance: Balance) -> Stage:
+    """Place a day's numbers: normal, told, or winding down."""
+    calls, share = calls_left(balance), share_spent(balance)
+    if calls <= WINDING_DOWN_CALLS or share >= WINDING_DOWN_SHARE:
+        return Stage.WINDING_DOWN
+    if calls <= TOLD_CALLS or share >= TOLD_SHARE:
+        return Stage.TOLD
+    return Stage.NORMAL
+
+
+def note_for(before: Stage, balance: Balance) -> str:
+    """The text that the model is told on reaching a later stage; empty when there is nothing new."""
+    stage = stage_of(balance)
+    order = list(Stage)
+    if order.index(stage) <= order.index(before):
+        return ""
+    if stage is Stage.TOLD:
+        return (
+            f"[allowance] {share_spent(balance)} % of today's allowance is spent; about "
+            f"{calls_left(balance)} more calls fit. Prefer finishing what is begun to beginning more."
+        )
+    return (
+        f"[allowance] Today's allowance is nearly spent; about {calls_left(balance)} more calls fit. "
+        "Leave the work running and committed now. You will be put to sleep and go on tomorrow; "
+        "do not end your turn unless the whole plan is done."
+    )
+
+
+def sleep_for(now: datetime, wakes_at: datetime | None) -> timedelta:
+    """How long to sleep until the user's next midnight; a missing one means look again in an hour."""
+    if wakes_at is None:
+        return timedelta(hours=1)
+    return max(SHORTEST_SLEEP, wakes_at - now)
+
+
+def dollars(microdollars: int) -> str:
+    """Microdollars as people read them, e.g. `$1.25`; small amounts keep four places."""
+    amount = microdollars / 1_000_000
+    return f"${amount:.4f}" if 0 < abs(amount) < 0.01 else f"${amount:.2f}"  # noqa: PLR2004 one cent

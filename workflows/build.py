@@ -1,0 +1,262 @@
+"""BuildWorkflow: prepare → scaffold → code turns → deps → checks → ready. Read this file first.
+
+It holds the order of things. Rules are pure functions beside it (`budget`, `guard`, `requests`, `state`);
+custody of the files is in `workspace`, standing still in `rest`, proof in `proof`, the ends in `ending`,
+what people see in `journal` and what they say in `steering`. Effects are activities (`ports`).
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import NoReturn, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from workflows import budget, guard, options
+    from workflows.ending import Ending, carried_through, end_of, refusal_of
+    from workflows.errors import BuildFailed, FailureType, Outcome
+    from workflows.journal import Journal
+    from workflows.models import BuildRequest, BuildResult, PrepareBuild
+    from workflows.ports import Builds, Ledger, Model, Tools
+    from workflows.proof import Proof
+    from workflows.requests import NO_INPUT, InvalidRequest, read_start
+    from workflows.rest import Resting
+    from workflows.state import BuildState, Status
+    from workflows.steering import Steering
+    from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal, ToolCall, ToolOutcome, ToolRun
+    from workflows.workspace import Workspace, is_lost
+
+SLEEPER_EVENTS = 200
+"""Events above which a build goes to sleep in a new run: waking then replays little."""
+
+Step = TypeVar("Step")
+
+
+@workflow.defn
+class BuildWorkflow(Steering):
+    """A build, from an idea to running and proven software."""
+
+    @workflow.init
+    def __init__(self, given: RawValue = NO_INPUT) -> None:
+        self._invalid = ""
+        self.state = BuildState()
+        try:
+            self.state = read_start(given, carried=workflow.info().continued_run_id is not None)
+        except InvalidRequest as error:
+            self._invalid = str(error)
+        self._journal = Journal(self.state)
+        self._workspace = Workspace(self.state)
+        self._resting = Resting(self.state, self._journal, self._workspace)
+        self._proof = Proof(self.state, self._journal, self._workspace)
+        self._ending = Ending(self.state, self._journal, self._workspace)
+
+    @workflow.run
+    async def run(self, given: RawValue = NO_INPUT) -> BuildResult:
+        """Build until READY; every other end is an ApplicationError named for its outcome."""
+        if self._invalid:
+            raise ApplicationError(self._invalid, type=FailureType.INVALID_BUILD_REQUEST, non_retryable=True)
+        try:
+            preview_url = await self._build()
+        except (BuildFailed, ActivityError, asyncio.CancelledError) as error:
+            outcome, message = end_of(error)
+            result = await carried_through(self._ending.failed(outcome, message))
+            if outcome is Outcome.CANCELLED:
+                raise asyncio.CancelledError(result.message) from None
+            raise ApplicationError(result.message, result, type=outcome, non_retryable=True) from None
+        return await carried_through(self._ending.ready(preview_url))
+
+    async def _build(self) -> str:
+        """Work until proven; gives the preview's address."""
+        if self.state.status is Status.STARTING:
+            await self._prepare()
+        if self.state.status is Status.SCAFFOLD:
+            await self._workspace.ready()
+            await self._journal.enter(Status.CODE)
+        while True:
+            while not await self._turn():
+                pass
+            await self._resting.hold()
+            proof = await self._proof.attempt()
+            if proof.passed:
+                return proof.preview_url
+
+    async def _prepare(self) -> None:
+        state = self.state
+        try:
+            prepared = await workflow.execute_activity_method(
+                Builds.prepare_build,
+                PrepareBuild(request=state.request),
+                summary="check the request, number the build",
+                # A row that is written after the build was cancelled would stay open.
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                **options.PREPARE_BUILD,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            raise refusal_of(error) from None
+        state.begin(prepared)
+        state.request = BuildRequest()
+        if workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
+        await self._journal.enter(Status.SCAFFOLD)
+
+    async def _turn(self) -> bool:
+        """Think, act, observe; True when the model says that it is done and has heard everyone."""
+        state = self.state
+        reply = await self._think()
+        following = guard.after_reply(reply)
+        if following is guard.Next.REFUSED:
+            raise BuildFailed(Outcome.REFUSED, f"The model declined to go on: {reply.preview or 'no reason'}")
+        refuse = "" if following is guard.Next.ACT else guard.NOT_RUN
+        await _side_by_side(self._record_cost(reply), self._act(reply, refuse))
+        if state.unsaved:
+            self._workspace.save_soon()
+        self._nudge(reply, following)
+        self._journal.show()
+        return following is guard.Next.REPORT and not state.unheard
+
+    async def _think(self) -> ModelReply:
+        """Get the next reply, resting for as long as one may not be bought."""
+        while True:
+            if self._is_run_long():
+                await self._continue_as_new()
+            await self._resting.hold()
+            self._heed_limit()
+            wakes = self.state.wakes
+            reply = await self._call_model()
+            if reply.refused is None:
+                return reply
+            if reply.refused is not Refusal.TOO_DEAR and _events() > SLEEPER_EVENTS:
+                await self._continue_as_new()
+            await self._resting.after(reply, wakes)
+
+    def _heed_limit(self) -> None:
+        state = self.state
+        if state.tool_calls >= state.max_tool_calls:
+            raise BuildFailed(
+                Outcome.ITERATION_LIMIT,
+                f"All {state.max_tool_calls} tool calls are used. Start again with more `max_tool_calls`.",
+            )
+
+    async def _call_model(self) -> ModelReply:
+        state = self.state
+        notes = state.notes
+        reply = await workflow.execute_activity_method(
+            Model.call_model,
+            ModelCall(
+                build_id=state.build_id,
+                user=state.user,
+                model=state.model,
+                head=state.head,
+                notes=notes,
+                turn=state.turns + 1,
+                phase=state.phase,
+            ),
+            summary=f"turn {state.turns + 1}" + (f", {state.phase}" if state.phase else ""),
+            **options.CALL_MODEL,
+        )
+        if reply.balance is not None:
+            state.see(reply.balance)
+        if reply.refused is None:
+            state.take_reply(reply.head, notes)
+        return reply
+
+    async def _act(self, reply: ModelReply, refuse: str) -> None:
+        """Run the calls of a reply: read-only ones side by side, changing ones in order."""
+        for batch in guard.batches(reply.tool_calls):
+            if batch[0].changing:
+                await self._workspace.saved()
+            outcomes = await _side_by_side(*(self._run_tool(call, refuse) for call in batch))
+            for call, outcome in zip(batch, outcomes, strict=True):
+                self._observe(call, outcome, refuse)
+        if not refuse:
+            self._watch_repetition(reply.tool_calls)
+
+    async def _run_tool(self, call: ToolCall, refuse: str) -> ToolOutcome:
+        state = self.state
+        while True:
+            sandbox = await self._workspace.ready()
+            try:
+                return await workflow.execute_activity_method(
+                    Tools.run_tool,
+                    ToolRun(
+                        build_id=state.build_id, head=state.head, call=call, sandbox=sandbox, refuse=refuse
+                    ),
+                    summary=f"{call.tool}: {call.label}",
+                    **options.RUN_TOOL,
+                )
+            except ActivityError as error:
+                if not is_lost(error):
+                    raise
+                await self._workspace.recover(sandbox, "it did not answer any more")
+
+    def _observe(self, call: ToolCall, outcome: ToolOutcome, refuse: str) -> None:
+        state = self.state
+        state.tool_calls += 1
+        took_effect = not refuse and (not outcome.interrupted or outcome.captured > 0)
+        if call.changing and took_effect:
+            state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
+        if outcome.phase:
+            state.phase = outcome.phase
+            self._journal.note(f"phase {outcome.phase}")
+
+    async def _record_cost(self, reply: ModelReply) -> None:
+        state = self.state
+        balance = await workflow.execute_activity_method(
+            Ledger.record_cost,
+            CostRecord(build_id=state.build_id, user=state.user, head=reply.head),
+            summary=f"turn {state.turns} cost {budget.dollars(reply.cost)}",
+            **options.RECORD_COST,
+        )
+        state.see(balance)
+        if note := budget.note_for(state.stage, balance):
+            state.note(note)
+        state.stage = budget.stage_of(balance)
+
+    def _nudge(self, reply: ModelReply, following: guard.Next) -> None:
+        state = self.state
+        if following is not guard.Next.NUDGE:
+            state.nudges = 0
+            return
+        state.nudges += 1
+        if state.nudges > guard.MAX_NUDGES:
+            why = reply.stop_reason or "cut off"
+            raise BuildFailed(Outcome.API_ERROR, f"{state.nudges} replies in a row led nowhere ({why}).")
+        state.note(guard.nudge_for(reply.stop_reason))
+
+    def _watch_repetition(self, calls: tuple[ToolCall, ...]) -> None:
+        state = self.state
+        state.recent_calls = guard.window_after(state.recent_calls, calls)
+        if not guard.is_loop(state.recent_calls):
+            return
+        if state.steered:
+            last = f"{calls[-1].tool} {calls[-1].label}"
+            raise BuildFailed(Outcome.REPETITION, f"The agent repeats itself: {last}")
+        state.steered, state.recent_calls = True, ()
+        state.note(guard.REPETITION_NOTE)
+
+    def _is_run_long(self) -> bool:
+        state = self.state
+        return workflow.info().is_continue_as_new_suggested() or 0 < state.turns_per_run <= state.run_turns
+
+    async def _continue_as_new(self) -> NoReturn:
+        await self._workspace.saved()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        self.state.run_turns = 0
+        workflow.continue_as_new(self.state)
+
+
+def _events() -> int:
+    return workflow.info().get_current_history_length()
+
+
+async def _side_by_side(*steps: Awaitable[Step]) -> list[Step]:
+    """Await all to their ends, then raise the first failure: none goes on while the build ends."""
+    ended = await asyncio.gather(*steps, return_exceptions=True)
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in ended if not isinstance(one, BaseException)]

@@ -1,0 +1,56 @@
+"""Timeouts, heartbeats and retry policies: one named constant an activity.
+
+Recovery from a killed worker takes one heartbeat timeout, so heartbeats are short. No schedule-to-close
+timeout on the model: an outage of hours is waited out.
+"""
+
+from datetime import timedelta
+from typing import TypedDict
+
+from temporalio.common import RetryPolicy
+
+from workflows.errors import FATAL
+
+HEARTBEAT = timedelta(seconds=15)
+"""How long a killed worker goes unnoticed."""
+
+PATIENT = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(minutes=1),
+    non_retryable_error_types=FATAL,
+)
+"""Waits out an outage; only a fatal failure ends it."""
+
+
+class Options(TypedDict):
+    """What every call of an activity is given, beside its summary."""
+
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta | None
+    retry_policy: RetryPolicy
+
+
+def _config(limit: timedelta, *, heartbeat: bool = False) -> Options:
+    return Options(
+        start_to_close_timeout=limit,
+        heartbeat_timeout=HEARTBEAT if heartbeat else None,
+        retry_policy=PATIENT,
+    )
+
+
+PREPARE_BUILD = _config(timedelta(minutes=1))
+RECORD_STATUS = _config(timedelta(seconds=30))
+FINISH_BUILD = _config(timedelta(seconds=30))
+RECORD_COST = _config(timedelta(seconds=30))
+CALL_MODEL = _config(timedelta(hours=1), heartbeat=True)
+RUN_TOOL = _config(timedelta(minutes=20), heartbeat=True)
+CREATE_SANDBOX = _config(timedelta(minutes=15), heartbeat=True)
+PAUSE_SANDBOX = _config(timedelta(minutes=5), heartbeat=True)
+CONNECT_SANDBOX = _config(timedelta(minutes=5), heartbeat=True)
+KILL_SANDBOX = _config(timedelta(minutes=2))
+TAKE_SNAPSHOT = _config(timedelta(minutes=30), heartbeat=True)
+INSTALL_DEPENDENCIES = _config(timedelta(minutes=30), heartbeat=True)
+RUN_CHECKS = _config(timedelta(minutes=30), heartbeat=True)
+START_PREVIEW = _config(timedelta(minutes=5), heartbeat=True)
+SERVE_PREVIEW = _config(timedelta(minutes=5), heartbeat=True)

@@ -1,0 +1,145 @@
+"""What the workflow asks of the outside: abstract activity classes, signatures only.
+
+The workflow calls these methods; adapters in `activities/` subclass them and `worker.bind` registers
+them. No method passes `name=` to `activity.defn`: the name in history is the method's name.
+"""
+
+from abc import ABC, abstractmethod
+
+from temporalio import activity
+
+from workflows.files import (
+    ConnectedSandbox,
+    CreateSandbox,
+    ProofReport,
+    ProofStep,
+    RestorePoint,
+    SandboxRef,
+    SandboxStep,
+    ServePreview,
+    TakeSnapshot,
+)
+from workflows.models import FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+from workflows.turns import Balance, CostRecord, ModelCall, ModelReply, ToolOutcome, ToolRun
+
+
+class Builds(ABC):
+    """The rows of a build: who, what, which number, how it ended."""
+
+    @activity.defn
+    @abstractmethod
+    async def prepare_build(self, request: PrepareBuild) -> PreparedBuild:
+        """Check that the build may start; write its row, system prompt and first message."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def record_status(self, request: StatusChange) -> None:
+        """Note a step in the build's row and tell the watchers."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def finish_build(self, request: FinishBuild) -> None:
+        """Close the build's row and tell the watchers."""
+        ...
+
+
+class Model(ABC):
+    """The model behind the agent."""
+
+    @activity.defn
+    @abstractmethod
+    async def call_model(self, request: ModelCall) -> ModelReply:
+        """Append the next user message, reserve, stream a reply, settle, append it; buy it once."""
+        ...
+
+
+class Tools(ABC):
+    """The nine tools over the sandbox."""
+
+    @activity.defn
+    @abstractmethod
+    async def run_tool(self, request: ToolRun) -> ToolOutcome:
+        """Run one tool call at most once, ever; write its one result."""
+        ...
+
+
+class Ledger(ABC):
+    """The money of a user's day."""
+
+    @activity.defn
+    @abstractmethod
+    async def record_cost(self, request: CostRecord) -> Balance:
+        """Read the day's numbers after a reply and tell the watchers."""
+        ...
+
+
+class Sandboxes(ABC):
+    """Where the work happens."""
+
+    @activity.defn
+    @abstractmethod
+    async def create_sandbox(self, request: CreateSandbox) -> SandboxRef:
+        """Create a sandbox once for this build and generation; restore a snapshot into it."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def pause_sandbox(self, request: SandboxStep) -> None:
+        """Mark and pause a sandbox; a sandbox already gone is no failure."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def connect_sandbox(self, request: SandboxStep) -> ConnectedSandbox:
+        """Resume a sandbox and tell whether it is the one that was paused, unchanged."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def kill_sandbox(self, request: SandboxStep) -> None:
+        """Kill a sandbox; one already gone is no failure."""
+        ...
+
+
+class Snapshots(ABC):
+    """The files of a build, in S3."""
+
+    @activity.defn
+    @abstractmethod
+    async def take_snapshot(self, request: TakeSnapshot) -> RestorePoint:
+        """Upload what was captured, publish the manifest, commit the restore point."""
+        ...
+
+
+class Checks(ABC):
+    """Proof that the software runs, in a fresh sandbox."""
+
+    @activity.defn
+    @abstractmethod
+    async def install_dependencies(self, request: ProofStep) -> ProofReport:
+        """Run setup.sh and the installers that the files ask for."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def run_checks(self, request: ProofStep) -> ProofReport:
+        """Run the plan's checks, or those found in the files."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def start_preview(self, request: ProofStep) -> ProofReport:
+        """Start the app and wait until it answers below 500."""
+        ...
+
+
+class Previews(ABC):
+    """The apps of finished builds."""
+
+    @activity.defn
+    @abstractmethod
+    async def serve_preview(self, request: ServePreview) -> ProofReport:
+        """Resume the sandbox of a build's newest READY version and start its app again."""
+        ...

@@ -1,0 +1,106 @@
+"""What a run is started with: a request of a person, or a carried state. Pure.
+
+The run takes its argument raw: a payload that the converter cannot decode would otherwise hang the
+run in RUNNING for ever.
+"""
+
+import json
+import re
+from typing import cast
+
+from pydantic import JsonValue, ValidationError
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+
+from workflows.catalogue import describe_errors
+from workflows.models import BuildRequest
+from workflows.state import STATE_KIND, BuildState
+
+MAX_REQUEST_BYTES = 256 * 1024
+"""The largest request; longer material belongs into the project's brief."""
+
+MAX_ERROR_CHARS = 2_000
+"""The longest text of a refusal."""
+
+MAX_DEPTH = 64
+"""Levels of nesting; at about 200 the payload no longer decodes on its way to an activity."""
+
+NO_INPUT = RawValue(Payload())
+"""What a run gets when it is started without input."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class InvalidRequest(Exception):
+    """The founder's: the request does not validate; the text names the field and the fix."""
+
+
+def read_start(given: RawValue, *, carried: bool) -> BuildState:
+    """Make the state that a run begins with; `carried` says that continue-as-new handed it over.
+
+    Raises InvalidRequest for anything but a valid request or a carried state.
+    """
+    data = given.payload.data
+    if len(data) > MAX_REQUEST_BYTES and not carried:
+        raise InvalidRequest(
+            f"The request has {len(data):,} bytes, more than {MAX_REQUEST_BYTES:,}. "
+            "Shorten `idea_brief`, or store the brief with the project and name `project`."
+        )
+    value = _decode(given)
+    if carried and isinstance(value, dict) and value.get("kind") == STATE_KIND:
+        return BuildState.model_validate(value)
+    return BuildState(request=_request(value))
+
+
+def _decode(given: RawValue) -> JsonValue:
+    if not given.payload.data:
+        return None
+    if (encoding := given.payload.metadata.get("encoding", b"")) != b"json/plain":
+        raise InvalidRequest(f"The input must be JSON, not {encoding.decode(errors='replace')!r}.")
+    try:
+        value = clean(json.loads(given.payload.data))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The input is not valid JSON: {error}") from None
+    if _depth(value) > MAX_DEPTH:
+        raise InvalidRequest(f"The input is nested more than {MAX_DEPTH} levels deep. Flatten `idea_brief`.")
+    return value
+
+
+def _depth(value: JsonValue) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max((_depth(each) for each in inner), default=0)
+
+
+def _request(value: JsonValue) -> BuildRequest:
+    if not isinstance(value, dict):
+        raise InvalidRequest(
+            f'The input must be one JSON object such as {{"idea": "a habit tracker"}}, not {_kind(value)}.'
+        )
+    try:
+        request = BuildRequest.model_validate(value)
+    except ValidationError as error:
+        raise InvalidRequest(describe_errors(error)[:MAX_ERROR_CHARS]) from None
+    if not (request.idea.strip() or request.idea_brief or request.project):
+        raise InvalidRequest("idea: say what to build, or give `idea_brief`, or name a known `project`.")
+    return request
+
+
+def clean(value: JsonValue) -> JsonValue:
+    """Replace NUL and lone surrogates, which neither database nor model takes, by U+FFFD."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    if isinstance(value, dict):
+        return {cast("str", clean(key)): clean(item) for key, item in value.items()}
+    return value
+
+
+def _kind(value: JsonValue) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else "a number"

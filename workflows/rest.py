@@ -1,0 +1,75 @@
+"""Why and how a build stands still: asked to pause, switched off, out of money, waiting for money.
+
+One idiom: save, pause the sandbox, one durable timer or a wake, look again.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows import budget
+from workflows.errors import BuildFailed, Outcome
+from workflows.journal import Journal
+from workflows.state import BuildState, Rest
+from workflows.turns import ModelReply, Refusal
+from workflows.workspace import Workspace
+
+
+def heed_stop(state: BuildState) -> None:
+    """Raise BuildFailed once someone asked to stop."""
+    if state.stop_reason is not None:
+        raise BuildFailed(Outcome.STOPPED, f"Stopped: {state.stop_reason}")
+
+
+class Resting:
+    """Holds a build until it may go on."""
+
+    def __init__(self, state: BuildState, journal: Journal, workspace: Workspace) -> None:
+        self._state = state
+        self._journal = journal
+        self._workspace = workspace
+
+    async def hold(self) -> None:
+        """Pause while asked to; raises BuildFailed when asked to stop."""
+        state = self._state
+        while state.paused and state.stop_reason is None:
+            await self._rest(Rest.PAUSED, lambda: not state.paused or state.stop_reason is not None)
+        heed_stop(state)
+
+    async def after(self, reply: ModelReply, wakes: int) -> None:
+        """Rest for the reason that no reply was bought; a wake newer than `wakes` ends it.
+
+        Raises BuildFailed where no amount of sleep would help.
+        """
+        if reply.refused is Refusal.TOO_DEAR:
+            raise BuildFailed(
+                Outcome.BUDGET_EXCEEDED,
+                "One call costs more than a whole day's allowance. Raise it or choose a cheaper model.",
+            )
+        rest, limit = self._rest_for(reply)
+        await self._rest(rest, lambda: self._state.wakes > wakes, limit)
+
+    def _rest_for(self, reply: ModelReply) -> tuple[Rest, timedelta]:
+        if reply.refused is Refusal.BUSY:
+            return Rest.BUSY, budget.BUSY_WAIT
+        if reply.refused is Refusal.SPENT:
+            wakes_at = reply.balance.wakes_at if reply.balance else None
+            return Rest.SLEEPING, budget.sleep_for(workflow.now(), wakes_at)
+        return Rest.SWITCHED_OFF, budget.SWITCH_WAIT
+
+    async def _rest(self, rest: Rest, over: Callable[[], bool], limit: timedelta | None = None) -> None:
+        state = self._state
+        if rest is not Rest.BUSY:
+            await self._workspace.pause()
+        state.rest = rest
+        state.wake_at = workflow.now() + limit if limit else None
+        until = f"until {state.wake_at:%Y-%m-%d %H:%M} UTC" if state.wake_at else "until `resume`"
+        await self._journal.tell("agent.sleeping", until)
+        try:
+            await workflow.wait_condition(over, timeout=limit, timeout_summary=f"{rest} {until}")
+            why = "woken"
+        except TimeoutError:
+            why = "it is time"
+        state.rest, state.wake_at = None, None
+        await self._journal.tell("agent.waking", why)

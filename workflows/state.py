@@ -1,0 +1,197 @@
+"""The one value that a build carries through its life and over continue-as-new.
+
+Every change of status goes through `move`; this file does not know what an activity is.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from workflows.files import SandboxRef
+from workflows.models import BuildRequest, PreparedBuild, TimelineEntry
+from workflows.turns import Balance
+
+FOUNDER = "[founder]"
+"""Begins a note that a person wrote."""
+LONGEST_ENTRY = 300
+"""Characters of a line of the timeline."""
+STATE_KIND = "nightshift.state"
+"""Tells a carried state from a request of a person."""
+TIMELINE_LENGTH = 40
+"""Entries that the timeline keeps; a carried state must stay small."""
+
+
+class Status(StrEnum):
+    """The stages of a build, in order; READY and FAILED end it."""
+
+    STARTING = "STARTING"
+    SCAFFOLD = "SCAFFOLD"
+    CODE = "CODE"
+    DEPS = "DEPS"
+    CHECKS = "CHECKS"
+    READY = "READY"
+    FAILED = "FAILED"
+
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.STARTING: frozenset({Status.SCAFFOLD, Status.FAILED}),
+    Status.SCAFFOLD: frozenset({Status.CODE, Status.FAILED}),
+    Status.CODE: frozenset({Status.DEPS, Status.FAILED}),
+    Status.DEPS: frozenset({Status.CHECKS, Status.CODE, Status.FAILED}),
+    Status.CHECKS: frozenset({Status.READY, Status.CODE, Status.FAILED}),
+    Status.READY: frozenset(),
+    Status.FAILED: frozenset(),
+}
+"""Status → what may follow it."""
+
+
+class Stage(StrEnum):
+    """How near the day's allowance is to its end."""
+
+    NORMAL = "normal"
+    TOLD = "told"
+    WINDING_DOWN = "winding down"
+
+
+class Rest(StrEnum):
+    """Why a build does not work just now; the first that holds is shown."""
+
+    PAUSED = "PAUSED"
+    SWITCHED_OFF = "SWITCHED_OFF"
+    SLEEPING = "SLEEPING"
+    BUSY = "WAITING_FOR_MONEY"
+
+
+class IllegalTransition(Exception):
+    """A bug of ours: a status was left for one that may not follow it."""
+
+
+class BuildState(BaseModel):
+    """Everything durable that the workflow knows; a few KB whatever the length of the build."""
+
+    model_config = ConfigDict(validate_assignment=True, extra="ignore")
+
+    kind: Literal["nightshift.state"] = STATE_KIND
+    request: BuildRequest = BuildRequest()
+    """As it was validated; dropped once prepared, as the transcript then holds its long texts."""
+    status: Status = Status.STARTING
+    rest: Rest | None = None
+    """Set while the build does not work."""
+    outcome: str = ""
+    message: str = ""
+
+    build_id: str = ""
+    project: str = ""
+    user: str = ""
+    number: int = 0
+    model: str = ""
+    checks: tuple[str, ...] = ()
+    start: str = ""
+
+    head: int = 0
+    """Newest transcript row."""
+    notes: tuple[str, ...] = ()
+    """Texts for the model, sent with the next message."""
+    phase: str = ""
+    turns: int = 0
+    tool_calls: int = 0
+    max_tool_calls: int = 150
+    recent_calls: tuple[str, ...] = ()
+    """Digests of the last calls, for the repetition guard."""
+    steered: bool = False
+    """The repetition guard has spoken once."""
+    nudges: int = 0
+    """Replies in a row that neither acted nor ended."""
+
+    stage: Stage = Stage.NORMAL
+    balance: Balance | None = None
+    """As last read."""
+    wakes: int = 0
+    """Counts wake signals; a sleeper waits for a newer one."""
+    wake_at: datetime | None = None
+    paused: bool = False
+    stop_reason: str | None = None
+    """Set once someone asked to stop."""
+
+    sandbox: SandboxRef | None = None
+    sandbox_paused: bool = False
+    check_sandbox: SandboxRef | None = None
+    generation: int = 0
+    """Counts every sandbox of the build."""
+    restore_point: int | None = None
+    snapshot_key: str = ""
+    unsaved: tuple[str, ...] = ()
+    """Labels of the changing calls since the restore point."""
+    losses: int = 0
+    """Sandboxes lost since the last restore point was made."""
+    proofs: int = 0
+
+    run_turns: int = 0
+    """Turns since the last continue-as-new."""
+    turns_per_run: int = 0
+    """Turns after which the run continues as new; 0: when the server suggests it."""
+    timeline: tuple[TimelineEntry, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """What people see: why it rests, else its stage."""
+        return self.rest or self.status
+
+    @property
+    def version(self) -> str:
+        """The build's version, `build_v0_N`; empty before it has a number."""
+        return f"build_v0_{self.number}" if self.number else ""
+
+    @property
+    def spent(self) -> int:
+        """Settled and lost by this build, microdollars."""
+        return self.balance.build_spent if self.balance else 0
+
+    def move(self, status: Status) -> None:
+        """Go to another status; raises IllegalTransition and changes nothing when it may not follow."""
+        if status not in TRANSITIONS[self.status]:
+            raise IllegalTransition(f"{self.status} may not be followed by {status}")
+        self.status = status
+
+    def begin(self, prepared: PreparedBuild) -> None:
+        """Take over what was prepared."""
+        self.build_id, self.project, self.user = prepared.build_id, prepared.project, prepared.user
+        self.number, self.model, self.head = prepared.number, prepared.model, prepared.head
+        self.restore_point = prepared.restore_point
+        self.checks, self.start = prepared.checks, prepared.start
+        self.max_tool_calls = self.request.max_tool_calls
+        self.turns_per_run = self.request.turns_per_run
+
+    def take_reply(self, head: int, sent: tuple[str, ...]) -> None:
+        """Go on from a reply; notes that came in while it was made stay for the next message."""
+        self.head = head
+        self.notes = self.notes[len(sent) :]
+        self.turns += 1
+        self.run_turns += 1
+
+    def see(self, balance: Balance) -> None:
+        """Take the day's numbers as last read; each day is told of its end anew."""
+        if self.balance is not None and self.balance.day != balance.day:
+            self.stage = Stage.NORMAL
+        self.balance = balance
+
+    def limit_calls(self, most: int) -> None:
+        """Change the limit of tool calls; before the build has begun, what it will begin with."""
+        self.max_tool_calls = most
+        if self.status is Status.STARTING:
+            self.request = self.request.model_copy(update={"max_tool_calls": most})
+
+    @property
+    def unheard(self) -> int:
+        """Characters that a person wrote and the model has not read."""
+        return sum(len(note) for note in self.notes if note.startswith(FOUNDER))
+
+    def note(self, text: str) -> None:
+        """Append a text for the model's next message."""
+        self.notes = (*self.notes, text)
+
+    def log(self, at: datetime, text: str) -> None:
+        """Append to the timeline, which forgets its oldest entries."""
+        self.timeline = (*self.timeline, TimelineEntry(at=at, text=text[:LONGEST_ENTRY]))[-TIMELINE_LENGTH:]

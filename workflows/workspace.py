@@ -1,0 +1,245 @@
+"""The custody of a build's files: sandboxes, snapshots, and what to tell the model of a loss.
+
+Workflow code: it decides and waits, activities do. It knows no turn and no money.
+"""
+
+import asyncio
+from typing import Literal
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.workflow import ActivityHandle
+
+from workflows import options
+from workflows.errors import BuildFailed, FailureType, Outcome
+from workflows.files import (
+    ConnectedSandbox,
+    CreateSandbox,
+    RestorePoint,
+    SandboxRef,
+    SandboxStep,
+    TakeSnapshot,
+)
+from workflows.guard import MAX_LOSSES
+from workflows.ports import Sandboxes, Snapshots
+from workflows.state import BuildState
+
+
+def is_lost(error: ActivityError) -> bool:
+    """Tell whether an activity failed because its sandbox is gone."""
+    cause = error.cause
+    return isinstance(cause, ApplicationError) and cause.type == FailureType.SANDBOX_LOST
+
+
+class Workspace:
+    """Keeps one good sandbox under the build, and its files in S3."""
+
+    def __init__(self, state: BuildState) -> None:
+        self._state = state
+        self._saving: ActivityHandle[RestorePoint] | None = None
+        """The upload in flight, always of the sandbox in the state."""
+        self._mending = asyncio.Lock()
+        """Calls that run side by side connect or replace a sandbox once."""
+
+    async def create(self, *, role: Literal["build", "check"] = "build") -> SandboxRef:
+        """Create the next sandbox from the last restore point; a check gets source only.
+
+        One that dies while it is made is a loss like any other; raises BuildFailed after many.
+        """
+        while True:
+            try:
+                return await self._create(role)
+            except ActivityError as error:
+                if not is_lost(error):
+                    raise
+                self.count_loss("it died while it was made")
+
+    async def _create(self, role: Literal["build", "check"]) -> SandboxRef:
+        state = self._state
+        state.generation += 1
+        return await workflow.execute_activity_method(
+            Sandboxes.create_sandbox,
+            CreateSandbox(
+                build_id=state.build_id,
+                generation=state.generation,
+                role=role,
+                restore_point=state.restore_point,
+                source_only=role == "check",
+            ),
+            summary=f"{role} sandbox {state.generation}"
+            + (f" from restore point {state.restore_point}" if state.restore_point else ""),
+            **options.CREATE_SANDBOX,
+        )
+
+    async def ready(self) -> SandboxRef:
+        """Give the sandbox to work in, connected and intact; restores one where it was lost."""
+        state = self._state
+        async with self._mending:
+            if state.sandbox is None:
+                state.sandbox = await self.create()
+            elif state.sandbox_paused:
+                await self._connect(state.sandbox)
+            return state.sandbox
+
+    async def _connect(self, sandbox: SandboxRef) -> None:
+        try:
+            found: ConnectedSandbox = await workflow.execute_activity_method(
+                Sandboxes.connect_sandbox,
+                self._step(sandbox),
+                summary=f"resume {sandbox.sandbox_id}",
+                **options.CONNECT_SANDBOX,
+            )
+        except ActivityError as error:
+            if not is_lost(error):
+                raise
+            found = ConnectedSandbox(intact=False, reason="it did not come back")
+        self._state.sandbox_paused = False
+        if not found.intact:
+            await self._replace(sandbox, found.reason)
+
+    async def recover(self, lost: SandboxRef, reason: str) -> None:
+        """Replace a lost sandbox once, however many calls noticed it, and tell the model exactly.
+
+        Raises BuildFailed when no restore point was made between many losses.
+        """
+        async with self._mending:
+            current = self._state.sandbox
+            if current is not None and current.generation == lost.generation:
+                await self._replace(lost, reason)
+
+    async def _replace(self, lost: SandboxRef, reason: str) -> None:
+        state = self._state
+        # An upload in flight either landed, and is what is restored, or was lost with its sandbox.
+        await self._land()
+        self.count_loss(reason)
+        state.sandbox = await self.create()
+        state.sandbox_paused = False
+        state.note(_told_of_loss(reason, state.unsaved))
+        state.log(workflow.now(), f"sandbox lost ({reason}); restored")
+        state.unsaved = ()
+        await self.kill(lost)
+
+    def count_loss(self, reason: str) -> None:
+        """Count a lost sandbox; raises BuildFailed when no restore point was made between many."""
+        self._state.losses += 1
+        if self._state.losses > MAX_LOSSES:
+            text = f"{self._state.losses} sandboxes were lost in a row; the last: {reason}"
+            raise BuildFailed(Outcome.SANDBOX_ERROR, text)
+
+    def save_soon(self, reason: str = "turn") -> None:
+        """Begin to upload what was captured; `saved` waits for it."""
+        if self._saving is None and self._state.sandbox and not self._state.sandbox_paused:
+            self._saving = self._take(self._state.sandbox, reason)
+
+    async def saved(self) -> None:
+        """Wait for the upload in flight, if any; a sandbox lost under it is restored."""
+        sandbox = self._state.sandbox
+        if not await self._land() and sandbox is not None:
+            await self.recover(sandbox, "it was gone while its files were uploaded")
+
+    async def _land(self) -> bool:
+        """Wait for the upload in flight and take its restore point; False when its sandbox was lost."""
+        saving, self._saving = self._saving, None
+        try:
+            if saving is not None:
+                self._commit(await saving)
+        except ActivityError as error:
+            if not is_lost(error):
+                raise
+            return False
+        return True
+
+    async def save(self, reason: str) -> None:
+        """Upload everything now, every file hashed; a sandbox lost under it is restored first."""
+        await self.saved()
+        if self._state.sandbox and not self._state.sandbox_paused:
+            self._saving = self._take(self._state.sandbox, reason, full_scan=True)
+            await self.saved()
+
+    async def keep(self) -> None:
+        """Upload all that can still be had as the build ends; a sandbox already lost is not replaced.
+
+        Raises ActivityError when the last changes could not be saved.
+        """
+        state = self._state
+        await self._land()
+        if state.sandbox and not state.sandbox_paused:
+            self._saving = self._take(state.sandbox, "end", full_scan=True)
+            await self._land()
+
+    async def pause(self) -> None:
+        """Save and pause the building sandbox."""
+        await self.save("sleep")
+        state = self._state
+        if state.sandbox is None or state.sandbox_paused:
+            return
+        try:
+            await workflow.execute_activity_method(
+                Sandboxes.pause_sandbox,
+                self._step(state.sandbox),
+                summary=f"pause {state.sandbox.sandbox_id}",
+                **options.PAUSE_SANDBOX,
+            )
+        except ActivityError as error:
+            if not is_lost(error):
+                raise
+        # Also when it is gone: the next connect notices, and restores what was just saved.
+        state.sandbox_paused = True
+
+    async def kill(self, sandbox: SandboxRef | None) -> None:
+        """Kill a sandbox that is no longer needed; no build fails because one could not be killed."""
+        if sandbox is None:
+            return
+        try:
+            await workflow.execute_activity_method(
+                Sandboxes.kill_sandbox,
+                self._step(sandbox),
+                summary=f"kill {sandbox.sandbox_id}",
+                **options.KILL_SANDBOX,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            self._state.log(workflow.now(), f"{sandbox.sandbox_id} could not be killed")
+
+    def _take(
+        self, sandbox: SandboxRef, reason: str, *, full_scan: bool = False
+    ) -> ActivityHandle[RestorePoint]:
+        state = self._state
+        return workflow.start_activity_method(
+            Snapshots.take_snapshot,
+            TakeSnapshot(
+                build_id=state.build_id,
+                project=state.project,
+                sandbox=sandbox,
+                turn=state.turns,
+                head=state.head,
+                parent=state.restore_point,
+                reason=reason,
+                full_scan=full_scan,
+            ),
+            summary=f"turn {state.turns}: {reason}",
+            **options.TAKE_SNAPSHOT,
+        )
+
+    def _commit(self, point: RestorePoint) -> None:
+        state = self._state
+        state.restore_point = point.restore_point
+        state.snapshot_key = point.key
+        state.unsaved = ()
+        state.losses = 0
+        if point.omitted:
+            names = ", ".join(point.omitted[:10])
+            state.note(f"[snapshot] Too large to be kept, and gone if the sandbox is lost: {names}.")
+
+    def _step(self, sandbox: SandboxRef) -> SandboxStep:
+        return SandboxStep(build_id=self._state.build_id, sandbox=sandbox)
+
+
+def _told_of_loss(reason: str, undone: tuple[str, ...]) -> str:
+    """What the model is told when its sandbox was lost and its files restored."""
+    told = f"[sandbox] The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
+    told += "background processes and everything outside the workspace are gone."
+    if undone:
+        told += " These finished calls were undone:\n" + "\n".join(f"- {label}" for label in undone)
+    return told
