@@ -1,6 +1,6 @@
 # Everything a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed here.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up doctor test test-long check format clean
+.PHONY: help setup programs demo up doctor test test-long check format clean
 
 # The first that runs and is new enough: a name on PATH may be a shim of a Python that is not there.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -21,10 +21,10 @@ up: setup ## keep the stack and a worker running until Ctrl-C
 doctor: setup ## each part: real or stand-in, reachable or not, and the fix
 	@$(RUN) doctor
 
-test: setup ## the whole test suite
-	.venv/bin/pytest -m "not long and not e2b_cloud" -n 2 --dist loadfile
+test: programs ## the whole test suite
+	.venv/bin/pytest -m "not long and not e2b_cloud" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-long: setup ## the runs that take many minutes
+test-long: programs ## the runs that take many minutes
 	.venv/bin/pytest -m long
 
 check: setup ## format, lint, types, import contracts, dependencies
@@ -37,6 +37,9 @@ check: setup ## format, lint, types, import contracts, dependencies
 format: setup ## format and mend what can be mended
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+programs: setup ## get the programs that the stack and the tests need, once for a user
+	@$(RUN) fetch
 
 setup: .venv/synced ## install what everything else needs
 

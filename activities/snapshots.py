@@ -51,6 +51,8 @@ class Pending(NamedTuple):
     packs: dict[str, Pack]
     sha256: str
     """Of the manifest to publish."""
+    path: str
+    """Where that manifest lies in the sandbox."""
 
 
 class Snapshots(ports.Snapshots):
@@ -157,8 +159,7 @@ class Snapshots(ports.Snapshots):
 
     async def _publish(self, request: TakeSnapshot, pending: Pending) -> RestorePoint:
         """Read, judge and put the manifest, then commit: only the worker publishes."""
-        made = await self._workspace.ask(request.sandbox, "manifest", {"number": pending.number})
-        data = await self._workspace.client.read(request.sandbox.sandbox_id, str(made["path"]))
+        data = await self._workspace.client.read(request.sandbox.sandbox_id, pending.path)
         if hashlib.sha256(data).hexdigest() != pending.sha256:
             raise ApplicationError("The manifest was cut on its way.", type=FailureType.RETRYABLE)
         manifest = await asyncio.to_thread(_parse, data)
@@ -221,6 +222,7 @@ def _read_pending(answer: Mapping[str, Any]) -> Pending:
         number=int(manifest.get("number", 0)),
         packs={pack["sha256"]: pack for pack in packs},
         sha256=str(manifest.get("sha256", "")),
+        path=str(manifest.get("path", "")),
     )
 
 

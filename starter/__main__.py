@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", nargs="?", type=Path, help="a request; default: the habit tracker")
     one.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     commands.add_parser("up", help="keep the stack and a worker running until Ctrl-C")
+    commands.add_parser("fetch", help="get the programs that the stack and the tests need, once for a user")
     commands.add_parser("doctor", help="each part: real or stand-in, reachable or not, and the fix")
     one = commands.add_parser("start", help="start a build")
     one.add_argument("file", nargs="?", type=Path, help="a request, as in examples/")
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 def command_of(name: str) -> Command:
     """What a command runs; imported only now, so that --help answers at once."""
-    if name in ("demo", "up", "doctor"):
+    if name in ("demo", "up", "fetch", "doctor"):
         module = importlib.import_module(f"starter.{name}")
         return getattr(module, name)
     from starter import commands

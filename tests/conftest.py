@@ -41,14 +41,24 @@ def time_skipping(time_skipping_program: Path) -> TimeSkipping:
 
     @asynccontextmanager
     async def start() -> AsyncIterator[WorkflowEnvironment]:
-        environment = await WorkflowEnvironment.start_time_skipping(
-            data_converter=pydantic_data_converter, test_server_existing_path=str(time_skipping_program)
-        )
-        async with environment:
+        async with await _start_patiently(str(time_skipping_program)) as environment:
             await register_search_attributes(environment.client)
             yield environment
 
     return start
+
+
+async def _start_patiently(program: str) -> WorkflowEnvironment:
+    """Start a server; the SDK gives it 5 s, which a busy machine may not."""
+    for tries_left in reversed(range(4)):
+        try:
+            return await WorkflowEnvironment.start_time_skipping(
+                data_converter=pydantic_data_converter, test_server_existing_path=program
+            )
+        except RuntimeError as error:
+            if "did not start" not in str(error) or not tries_left:
+                raise
+    raise AssertionError
 
 
 async def register_search_attributes(client: Client) -> None:

@@ -14,7 +14,6 @@ COMMANDS = {
     "glob": "globbing",
     "capture": "capture",
     "pending": "publish",
-    "manifest": "publish",
     "published": "publish",
     "upload": "upload",
     "restore": "restore",

@@ -1,4 +1,4 @@
-"""`pending`, `manifest`, `published`: what is to be uploaded, and forgetting it once it is committed."""
+"""`pending`, `published`: what is to be uploaded, and forgetting it once it is committed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OLD_OUTPUT_SECONDS = 6 * 3600
 
 
 def pending(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer with the packs to upload and the manifest to publish for the newest capture.
+    """Answer with the packs to upload and the manifest to publish (its file, digest and size).
 
     Raises RunnerFailure `lost_packs` if a pack that is neither uploaded nor here is needed.
     """
@@ -36,20 +36,6 @@ def pending(request: dict[str, Any]) -> dict[str, Any]:
         captures = _captures(state, published, now, base)
         row = _build(state, now, base, published, full=full)
         return {"captures": captures, "manifest": row}
-
-
-def manifest(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer with the file, digest and size of the manifest that `pending` made for a number.
-
-    Raises RunnerFailure `unknown_manifest` if it made none.
-    """
-    state = open_state(request)
-    row = read_json(state.path("captures", f"manifest-{int(request['number'])}.json"))
-    if row is None:
-        raise RunnerFailure(
-            "unknown_manifest", f"There is no manifest {request['number']}; ask for `pending` first."
-        )
-    return row
 
 
 def published(request: dict[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,9 @@ async def _tell(artefact: Artefact, *, progress: Progress) -> None:
     progress(f"getting {what}, once for this user: about {expected:.0f} s")
     while True:
         await asyncio.sleep(TELL_EVERY)
-        progress(f"getting {what}: {time.monotonic() - begin:.0f} s of about {expected:.0f} s")
+        passed = time.monotonic() - begin
+        far = f"of about {expected:.0f} s" if passed < expected else "so far, a slow machine"
+        progress(f"getting {what}: {passed:.0f} s {far}")
 
 
 def _kill_session(session: int) -> None:

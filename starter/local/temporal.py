@@ -29,7 +29,7 @@ CLI = GoProgram(
     name="temporal",
     version="1.5.1",
     package="github.com/temporalio/cli/cmd/temporal",
-    expected=timedelta(seconds=180),
+    expected=timedelta(minutes=5),
     oldest_go=(1, 24),
     fix="put the Temporal CLI on PATH, install Go, or set TEMPORAL_ADDRESS to a server of your own",
 )

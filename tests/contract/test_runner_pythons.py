@@ -30,7 +30,6 @@ def test_all_commands(tmp_path: Path, version: str):
         packs={p: {"path": str(f)} for p, f in kept.items()},
     )
     others = [
-        box.run("manifest", number=2),
         box.run("upload", packs={packs[0]: {"exists": True}}),
         box.run("published", number=2, key="k"),
         box.run("mark", nonce="n"),

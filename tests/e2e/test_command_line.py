@@ -60,6 +60,11 @@ async def test_stock_cli_starts_a_build(everything, open_worker):
         assert b"abit" in page.read()
 
 
+async def test_fetch_gets_nothing_twice(everything):
+    """Once the programs are there, getting them says nothing and costs nothing."""
+    assert (0, "") == await everything.starter("fetch")
+
+
 @pytest.mark.parametrize(
     ("given", "word"),
     [
