@@ -16,6 +16,7 @@ from activities.builds import Builds
 from activities.checks import Checks
 from activities.database import open_database, upgrade_database
 from activities.events import EventStream
+from activities.heartbeat import BEAT
 from activities.isolation import check_isolation
 from activities.ledger import Ledger
 from activities.model import Model, open_client
@@ -49,9 +50,13 @@ log = logging.getLogger(__name__)
 GRACE = timedelta(seconds=20)
 """How long running activities may finish after a stop; then they are cancelled, and retried elsewhere."""
 
+STICKY = timedelta(seconds=3)
+"""How long a step of a workflow waits for the worker that holds it in memory, before any other takes it."""
+
 PURE_MODULES = tuple(
     f"workflows.{name}"
     for name in (
+        "acting",
         "budget",
         "catalogue",
         "ending",
@@ -116,6 +121,9 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
     settings: dict[str, Any] = {
         "task_queue": TASK_QUEUE,
         "graceful_shutdown_timeout": GRACE,
+        "max_heartbeat_throttle_interval": BEAT,
+        "default_heartbeat_throttle_interval": BEAT,
+        "sticky_queue_schedule_to_start_timeout": STICKY,
         "workflow_runner": workflow_runner(),
         **options,
     }

@@ -14,6 +14,7 @@ from activities.briefs import Brief, load_brief
 from activities.days import look_at_day
 from activities.events import EventStream
 from activities.failures import classified
+from activities.heartbeat import heartbeating
 from activities.money_tables import ledger
 from activities.prompt import first_message, prefix
 from activities.purchases import Purchases
@@ -29,6 +30,10 @@ from workflows.models import BuildPlan, BuildRequest, FinishBuild, PrepareBuild,
 
 ROLE = "coder"
 LONGEST_PROJECT = 100
+LONGEST_PHASE = 100
+"""Characters of a phase's name that are watched; the tool that names one takes no more."""
+MOST_PHASES = 20
+"""Phases that are watched; the state of a build stays small."""
 
 
 class Builds(ports.Builds):
@@ -53,7 +58,7 @@ class Builds(ports.Builds):
     @override
     async def prepare_build(self, request: PrepareBuild) -> PreparedBuild:
         """Check that the build may start; write its row, system prompt and first message."""
-        async with classified(), self._engine.begin() as connection:
+        async with heartbeating(), classified(), self._engine.begin() as connection:
             run_id = str(activity.info().workflow_run_id)
             if (known := await _find(connection, run_id)) is None:
                 user = await load_user(connection, request.request.user)
@@ -70,7 +75,7 @@ class Builds(ports.Builds):
         values: dict[str, Any] = {"wake_at": request.wake_at, "changed_at": func.now()}
         if request.status:
             values["status"] = request.status.lower()
-        async with classified(), self._engine.begin() as connection:
+        async with heartbeating(), classified(), self._engine.begin() as connection:
             await connection.execute(
                 update(builds)
                 .where(builds.c.id == request.build_id, builds.c.finished_at.is_(None))
@@ -88,7 +93,7 @@ class Builds(ports.Builds):
     @override
     async def finish_build(self, request: FinishBuild) -> None:
         """Close the build's row and its open reservations; tell the watchers."""
-        async with classified():
+        async with heartbeating(), classified():
             await self._purchases.lose_build(request.build_id)
             async with self._engine.begin() as connection:
                 await _close(connection, request)
@@ -215,6 +220,7 @@ def _prepared(row: RowMapping, timezone: str) -> PreparedBuild:
         restore_point=row["restore_point"],
         checks=plan.checks,
         start=plan.start,
+        phases=tuple(phase.name[:LONGEST_PHASE] for phase in plan.phases[:MOST_PHASES]),
     )
 
 

@@ -18,7 +18,7 @@ from activities import recipes
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
-from activities.workspace import BEAT, QUICK, RunnerFault, Workspace
+from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
 from workflows.files import ProofReport, ProofStep
 from workflows.payload import PREVIEW_CHARS
@@ -84,7 +84,7 @@ class Checks(ports.Checks):
     @activity.defn
     async def install_dependencies(self, request: ProofStep) -> ProofReport:
         """Run setup.sh and the installers that the files ask for."""
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
             commands = recipes.installs(await self._files(request))
             return await self._run_all(request, "install", commands, nothing="Nothing is to be installed.")
 
@@ -92,7 +92,7 @@ class Checks(ports.Checks):
     @activity.defn
     async def run_checks(self, request: ProofStep) -> ProofReport:
         """Run the plan's checks, or those found in the files."""
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
             commands = list(request.checks) or recipes.checks(await self._files(request))
             return await self._run_all(request, "check", commands, nothing="There is nothing to check.")
 
@@ -100,7 +100,7 @@ class Checks(ports.Checks):
     @activity.defn
     async def start_preview(self, request: ProofStep) -> ProofReport:
         """Start the app and wait until it answers below 500, from a socket of this sandbox."""
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
             command = request.start or recipes.start(await self._files(request))
             if not command:
                 return _failed(

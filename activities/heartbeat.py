@@ -7,9 +7,12 @@ from datetime import timedelta
 
 from temporalio import activity
 
+BEAT = timedelta(seconds=1)
+"""How often a running activity says that it lives, and hears whether it is cancelled."""
+
 
 @asynccontextmanager
-async def heartbeating(every: timedelta) -> AsyncGenerator[None]:
+async def heartbeating(every: timedelta = BEAT) -> AsyncGenerator[None]:
     """Beat at once and then at this interval until the block ends; a blocked event loop does not beat."""
     beats = asyncio.create_task(_beat(every.total_seconds()))
     try:

@@ -14,6 +14,7 @@ from typing_extensions import override
 from activities.days import balance_of, look_at_day, open_day
 from activities.events import EventStream
 from activities.failures import classified
+from activities.heartbeat import heartbeating
 from activities.money_tables import days, ledger, switches
 from activities.prices import worst_case
 from activities.users import load_user
@@ -66,7 +67,7 @@ class Ledger(ports.Ledger):
     @override
     async def record_cost(self, request: CostRecord) -> Balance:
         """Read the day's numbers after a reply and tell the watchers; writes no money."""
-        async with classified():
+        async with heartbeating(), classified():
             paid = await self.paid(request.head, user=request.user, at=activity.info().started_time)
             balance = paid.balance
             spent = balance.settled + balance.lost

@@ -29,7 +29,6 @@ from workflows import ports
 from workflows.errors import FailureType
 from workflows.turns import ModelCall, ModelReply
 
-BEAT = timedelta(seconds=1)
 SMALL_QUESTION = 4_000
 """Bytes of a question that is counted as one token a byte instead of asking the provider."""
 TOO_LONG = "prompt is too long"
@@ -65,7 +64,7 @@ class Model(ports.Model):
     @override
     async def call_model(self, request: ModelCall) -> ModelReply:
         """Append the next user message, reserve, stream a reply, settle, append it; buy it once."""
-        async with classified(), heartbeating(BEAT):
+        async with heartbeating(), classified():
             question = await self._questions.after(request.head, request.notes)
             made = await self._purchases.find(question.parent, question.text)
             if made is None:
@@ -84,7 +83,7 @@ class Model(ports.Model):
         most = await self._purchases.ceiling(
             request.user, request.model, max_tokens=request.max_tokens, at=at
         )
-        if tokens > most and question.is_long:
+        if (tokens > most or request.compact) and question.is_long:
             question = await self._questions.in_new_epoch(request.head, request.notes)
             tokens = await self._count(request, question)
         order = Order(

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from activities.checks import Checks
 from activities.failures import classified
+from activities.heartbeat import heartbeating
 from activities.sandbox_rows import SandboxRows
 from activities.tables import builds
 from activities.workspace import Workspace
@@ -33,7 +34,7 @@ class Previews(ports.Previews):
 
         A sandbox that is gone is told in the report; its files still stand in the last snapshot.
         """
-        async with classified():
+        async with heartbeating(), classified():
             build = await self._find(request.workflow_id)
             if build is None:
                 return _cannot(f"{request.workflow_id} has no READY build.")

@@ -20,7 +20,7 @@ from activities.restore import Restorer
 from activities.sandbox_client import Output
 from activities.sandbox_rows import SandboxRow, SandboxRows
 from activities.settings import Settings
-from activities.workspace import BEAT, QUICK, RunnerFault, Workspace
+from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.files import ConnectedSandbox, CreateSandbox, SandboxRef, SandboxStep
@@ -57,7 +57,7 @@ class Sandboxes(ports.Sandboxes):
 
         Raises InvalidTemplate, SandboxLost when it died while it was made.
         """
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
             row = await self._rows.open(request.build_id, role=request.role, generation=request.generation)
             if row.state == "live" and await self._client.is_running(row.sandbox_id):
                 return row.reference
@@ -114,10 +114,10 @@ class Sandboxes(ports.Sandboxes):
         The row says paused before the provider is asked, so that a retry after a crash pauses again and
         writes no second marker into a sandbox that sleeps.
         """
-        row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
-        if row is None or row.state not in {"live", "paused"}:
-            return
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
+            row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
+            if row is None or row.state not in {"live", "paused"}:
+                return
             try:
                 if row.state == "live":
                     row = await self._mark(row, request.sandbox)
@@ -137,12 +137,12 @@ class Sandboxes(ports.Sandboxes):
     @activity.defn
     async def connect_sandbox(self, request: SandboxStep) -> ConnectedSandbox:
         """Resume a sandbox and tell whether it is the one that was paused, unchanged."""
-        row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
-        if row is None or row.generation != request.sandbox.generation:
-            return ConnectedSandbox(intact=False, reason="The build has no such sandbox any more.")
-        if row.state not in {"live", "paused"}:
-            return ConnectedSandbox(intact=False, reason=f"It is {row.state}.")
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
+            row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
+            if row is None or row.generation != request.sandbox.generation:
+                return ConnectedSandbox(intact=False, reason="The build has no such sandbox any more.")
+            if row.state not in {"live", "paused"}:
+                return ConnectedSandbox(intact=False, reason=f"It is {row.state}.")
             try:
                 reason = await self._why_lost(row, request.sandbox)
             except ApplicationError as error:
@@ -175,11 +175,10 @@ class Sandboxes(ports.Sandboxes):
     @activity.defn
     async def kill_sandbox(self, request: SandboxStep) -> None:
         """Kill a sandbox; one already gone is no failure."""
-        row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
-        if row is None or row.state == "gone":
-            return
-        async with heartbeating(BEAT), classified():
-            await self._end(await self._rows.note(row, state="doomed"))
+        async with heartbeating(), classified():
+            row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
+            if row is not None and row.state != "gone":
+                await self._end(await self._rows.note(row, state="doomed"))
 
     async def _doom_older(self, row: SandboxRow) -> None:
         """Mark what an earlier generation left; the sweep kills what cannot be killed now."""

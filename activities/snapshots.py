@@ -21,7 +21,7 @@ from activities.manifests import InvalidManifest, Manifest, unknown_packs
 from activities.objects import Objects
 from activities.restore import Restorer, manifest_key, pack_key
 from activities.restore_points import NewRestorePoint, RestorePoints
-from activities.workspace import BEAT, STATE_FOLDER, RunnerFault, Workspace
+from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.files import RestorePoint, TakeSnapshot
@@ -81,7 +81,7 @@ class Snapshots(ports.Snapshots):
         Gives the newest restore point again when nothing changed since. Raises SandboxLost when the sandbox
         is gone or another generation has taken over.
         """
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
             return await self._take(request)
 
     async def _take(self, request: TakeSnapshot) -> RestorePoint:

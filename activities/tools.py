@@ -4,6 +4,7 @@ Dispatches to the runner, the browser and the rows; knows no provider. The model
 results; a lost sandbox is raised, as its failure must never read like a command's output.
 """
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -18,7 +19,7 @@ from activities.heartbeat import heartbeating
 from activities.progress import Progress
 from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
 from activities.transcript import ToolResult, Transcript
-from activities.workspace import BEAT, RunnerFault, Workspace
+from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
 from workflows.catalogue import (
     MAX_OUTPUT_CHARS,
@@ -29,6 +30,7 @@ from workflows.catalogue import (
     Narrate,
     TakeScreenshot,
     ToolInput,
+    ToolName,
     WriteFile,
     parse_call,
 )
@@ -41,6 +43,11 @@ FILE_SECONDS: Final = 60
 """What a file tool or a search may take, seconds."""
 DEFAULT_PORT: Final = "8000"
 """PORT of every command, so that an app need not choose one."""
+INTERRUPT_AGAIN: Final = 1.0
+"""Seconds after which a command that had not begun when it was interrupted is interrupted again."""
+_CUT_SHORT: Final = (
+    "[The founder interrupted this call; it may have done part of its work. It gave until then:]"
+)
 _INTERRUPTED: Final = (
     "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
     "effect. Look at the files and processes before you repeat it."
@@ -91,13 +98,31 @@ class Tools(ports.Tools):
 
         Raises SandboxLost when the sandbox is gone or replaced, the provider's passing fault otherwise.
         """
-        async with heartbeating(BEAT), classified():
+        async with heartbeating(), classified():
             if kept := await self._transcript.result(request.head, request.call.tool_use_id):
                 return _outcome(kept, Result(""))
-            result = await self._run(request)
+            result = await self._run_to_an_end(request)
             kept = await self._write(request, result)
             await self._tell(request, kept)
         return _outcome(kept, result)
+
+    async def _run_to_an_end(self, request: ToolRun) -> Result:
+        """Run the call; once someone interrupts, its command is killed and what it gave until then kept."""
+        running = asyncio.create_task(self._run(request))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if not _is_interrupted():
+                running.cancel()
+                await asyncio.wait({running})
+                raise
+        while request.call.tool == ToolName.BASH and not running.done():
+            await self._workspace.ask(
+                request.sandbox, "interrupt", {"claim": request.call.tool_use_id}, within=QUICK
+            )
+            await asyncio.wait({running}, timeout=INTERRUPT_AGAIN)
+        result = await running
+        return result._replace(text=f"{_CUT_SHORT}\n{result.text}", is_error=True, interrupted=True)
 
     async def _run(self, request: ToolRun) -> Result:
         if request.refuse:
@@ -207,6 +232,12 @@ class Tools(ports.Tools):
             tool_label=request.call.label,
             tool_summary=kept.preview,
         )
+
+
+def _is_interrupted() -> bool:
+    """Tell whether the workflow cancelled this attempt, and not a worker that stops or a newer attempt."""
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested
 
 
 def _changed(answer: Mapping[str, Any]) -> Result:

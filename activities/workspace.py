@@ -21,8 +21,6 @@ from workflows.files import SandboxRef
 Answer = dict[str, Any]
 """What the runner printed; its shape is the command's."""
 
-BEAT: Final = timedelta(seconds=5)
-"""How often a running activity says that it lives."""
 QUICK: Final = timedelta(seconds=60)
 """How long a command may take that neither runs the model's commands nor moves packs."""
 STATE_FOLDER: Final = ".nightshift"

@@ -1,4 +1,4 @@
-"""Records the histories that `tests/replay` replays: `python -m tests.record_histories`.
+"""Records the histories that `tests/replay` replays: `python -m tests.record_histories [NAME…]`.
 
 Run it only when the order of a build's commands is meant to change, and builds that run now are let end
 or are told apart by `workflow.patched`. Knows fakes only: no secret, no machine's name or path is written.
@@ -88,6 +88,19 @@ async def cancelled_build(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def interrupted(on: Bench, world: World) -> WorkflowHandle:
+    """The founder speaks while a command runs, and again while the model thinks."""
+    act, think = Gate(), Gate()
+    world.gates = {"run_tool": [act], "call_model": [None, think]}
+    world.replies = iter([acts(call("bash", "one"), call("bash", "two")), done()])
+    handle = await on.start()
+    for gate in (act, think):
+        await gate.reached.wait()
+        await handle.signal("steer", "use blue")
+    await ready(handle)
+    return handle
+
+
 async def retried(on: Bench, world: World) -> WorkflowHandle:
     """Activities that fail in passing."""
     world.faults = {
@@ -105,6 +118,7 @@ SCENARIOS: dict[str, Scenario] = {
     "continued": continued,
     "lost": lost_sandbox,
     "cancelled": cancelled_build,
+    "interrupted": interrupted,
     "retried": retried,
 }
 
@@ -130,15 +144,15 @@ async def record(name: str, scenario: Scenario, environment: WorkflowEnvironment
 
 
 async def main() -> None:
-    """Record every scenario, each on a server of its own: the clock is the server's."""
+    """Record the scenarios named, else all, each on a server of its own: the clock is the server's."""
     program = await time_skipping_server()
-    for name, scenario in SCENARIOS.items():
+    for name in sys.argv[1:] or SCENARIOS:
         environment = await WorkflowEnvironment.start_time_skipping(
             data_converter=pydantic_data_converter, test_server_existing_path=str(program)
         )
         async with environment:
             await register_search_attributes(environment.client)
-            await record(name, scenario, environment)
+            await record(name, SCENARIOS[name], environment)
 
 
 if __name__ == "__main__":

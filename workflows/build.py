@@ -1,37 +1,37 @@
 """BuildWorkflow: prepare → scaffold → code turns → deps → checks → ready. Read this file first.
 
 It holds the order of things. Rules are pure functions beside it (`budget`, `guard`, `requests`, `state`);
-custody of the files is in `workspace`, standing still in `rest`, proof in `proof`, the ends in `ending`,
-what people see in `journal` and what they say in `steering`. Effects are activities (`ports`).
+the calls of a reply are carried out in `acting`, custody of the files is in `workspace`, standing still in
+`rest`, proof in `proof`, the ends in `ending`, what people see in `journal` and what they say in `steering`.
+Effects are activities (`ports`).
 """
 
 import asyncio
-from collections.abc import Awaitable
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.workflow import ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
     from workflows import budget, guard, options
+    from workflows.acting import Acting, side_by_side
     from workflows.ending import Ending, carried_through, end_of, refusal_of
     from workflows.errors import BuildFailed, FailureType, Outcome
     from workflows.journal import Journal
     from workflows.models import BuildRequest, BuildResult, PrepareBuild
-    from workflows.ports import Builds, Ledger, Model, Tools
+    from workflows.ports import Builds, Ledger, Model
     from workflows.proof import Proof
     from workflows.requests import NO_INPUT, InvalidRequest, read_start
-    from workflows.rest import Resting
+    from workflows.rest import Resting, heeding, was_cut
     from workflows.state import BuildState, Status
     from workflows.steering import Steering
-    from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal, ToolCall, ToolOutcome, ToolRun
-    from workflows.workspace import Workspace, is_lost
+    from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal
+    from workflows.workspace import Workspace
 
 SLEEPER_EVENTS = 200
 """Events above which a build goes to sleep in a new run: waking then replays little."""
-
-Step = TypeVar("Step")
 
 
 @workflow.defn
@@ -49,6 +49,7 @@ class BuildWorkflow(Steering):
         self._journal = Journal(self.state)
         self._workspace = Workspace(self.state)
         self._resting = Resting(self.state, self._journal, self._workspace)
+        self._acting = Acting(self.state, self._journal, self._workspace)
         self._proof = Proof(self.state, self._journal, self._workspace)
         self._ending = Ending(self.state, self._journal, self._workspace)
 
@@ -111,12 +112,13 @@ class BuildWorkflow(Steering):
         if following is guard.Next.REFUSED:
             raise BuildFailed(Outcome.REFUSED, f"The model declined to go on: {reply.preview or 'no reason'}")
         refuse = "" if following is guard.Next.ACT else guard.NOT_RUN
-        await _side_by_side(self._record_cost(reply), self._act(reply, refuse))
+        await side_by_side(self._record_cost(reply), self._acting.act(reply, refuse))
         if state.unsaved:
             self._workspace.save_soon()
         self._nudge(reply, following)
+        self._watch_money()
         self._journal.show()
-        return following is guard.Next.REPORT and not state.unheard
+        return following is guard.Next.REPORT and not state.unheard and not self._remind()
 
     async def _think(self) -> ModelReply:
         """Get the next reply, resting for as long as one may not be bought."""
@@ -127,6 +129,8 @@ class BuildWorkflow(Steering):
             self._heed_limit()
             wakes = self.state.wakes
             reply = await self._call_model()
+            if reply is None:
+                continue
             if reply.refused is None:
                 return reply
             if reply.refused is not Refusal.TOO_DEAR and _events() > SLEEPER_EVENTS:
@@ -141,10 +145,26 @@ class BuildWorkflow(Steering):
                 f"All {state.max_tool_calls} tool calls are used. Start again with more `max_tool_calls`.",
             )
 
-    async def _call_model(self) -> ModelReply:
+    async def _call_model(self) -> ModelReply | None:
+        """Buy a reply; none when someone interrupted before it was whole."""
         state = self.state
-        notes = state.notes
-        reply = await workflow.execute_activity_method(
+        notes, state.heard = state.notes, state.interrupts
+        try:
+            reply = await heeding(self._start_call(notes), lambda: state.is_interrupted)
+        except ActivityError as error:
+            if not (state.is_interrupted and was_cut(error)):
+                raise
+            self._journal.note("the model was interrupted")
+            return None
+        if reply.balance is not None:
+            state.see(reply.balance)
+        if reply.refused is None:
+            state.take_reply(reply.head, notes)
+        return reply
+
+    def _start_call(self, notes: tuple[str, ...]) -> ActivityHandle[ModelReply]:
+        state = self.state
+        return workflow.start_activity_method(
             Model.call_model,
             ModelCall(
                 build_id=state.build_id,
@@ -154,54 +174,13 @@ class BuildWorkflow(Steering):
                 notes=notes,
                 turn=state.turns + 1,
                 phase=state.phase,
+                compact=state.full_context,
             ),
             summary=f"turn {state.turns + 1}" + (f", {state.phase}" if state.phase else ""),
+            # What was streamed so far is booked before anything follows.
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             **options.CALL_MODEL,
         )
-        if reply.balance is not None:
-            state.see(reply.balance)
-        if reply.refused is None:
-            state.take_reply(reply.head, notes)
-        return reply
-
-    async def _act(self, reply: ModelReply, refuse: str) -> None:
-        """Run the calls of a reply: read-only ones side by side, changing ones in order."""
-        for batch in guard.batches(reply.tool_calls):
-            if batch[0].changing:
-                await self._workspace.saved()
-            outcomes = await _side_by_side(*(self._run_tool(call, refuse) for call in batch))
-            for call, outcome in zip(batch, outcomes, strict=True):
-                self._observe(call, outcome, refuse)
-        if not refuse:
-            self._watch_repetition(reply.tool_calls)
-
-    async def _run_tool(self, call: ToolCall, refuse: str) -> ToolOutcome:
-        state = self.state
-        while True:
-            sandbox = await self._workspace.ready()
-            try:
-                return await workflow.execute_activity_method(
-                    Tools.run_tool,
-                    ToolRun(
-                        build_id=state.build_id, head=state.head, call=call, sandbox=sandbox, refuse=refuse
-                    ),
-                    summary=f"{call.tool}: {call.label}",
-                    **options.RUN_TOOL,
-                )
-            except ActivityError as error:
-                if not is_lost(error):
-                    raise
-                await self._workspace.recover(sandbox, "it did not answer any more")
-
-    def _observe(self, call: ToolCall, outcome: ToolOutcome, refuse: str) -> None:
-        state = self.state
-        state.tool_calls += 1
-        took_effect = not refuse and (not outcome.interrupted or outcome.captured > 0)
-        if call.changing and took_effect:
-            state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
-        if outcome.phase:
-            state.phase = outcome.phase
-            self._journal.note(f"phase {outcome.phase}")
 
     async def _record_cost(self, reply: ModelReply) -> None:
         state = self.state
@@ -222,21 +201,37 @@ class BuildWorkflow(Steering):
             state.nudges = 0
             return
         state.nudges += 1
+        state.full_context = reply.stop_reason == guard.FULL_CONTEXT
         if state.nudges > guard.MAX_NUDGES:
             why = reply.stop_reason or "cut off"
             raise BuildFailed(Outcome.API_ERROR, f"{state.nudges} replies in a row led nowhere ({why}).")
         state.note(guard.nudge_for(reply.stop_reason))
 
-    def _watch_repetition(self, calls: tuple[ToolCall, ...]) -> None:
+    def _remind(self) -> bool:
+        """Tell a model that says it is done of phases that have not begun, a bounded number of times."""
         state = self.state
-        state.recent_calls = guard.window_after(state.recent_calls, calls)
-        if not guard.is_loop(state.recent_calls):
-            return
-        if state.steered:
-            last = f"{calls[-1].tool} {calls[-1].label}"
-            raise BuildFailed(Outcome.REPETITION, f"The agent repeats itself: {last}")
-        state.steered, state.recent_calls = True, ()
-        state.note(guard.REPETITION_NOTE)
+        if not state.open_phases or state.reminders >= guard.MAX_REMINDERS:
+            return False
+        state.reminders += 1
+        state.note(guard.reminder_for(state.open_phases))
+        return True
+
+    def _watch_money(self) -> None:
+        """Tell the model once that money goes and nothing moves; raises BuildFailed if that does not help."""
+        state = self.state
+        day = state.balance.allowance if state.balance else 0
+        spent = state.spent - state.progress_spent
+        match guard.stall_after(spent, day, told=state.stall_told):
+            case guard.Stall.TELL:
+                state.stall_told = True
+                state.note(guard.STALL_NOTE)
+            case guard.Stall.STOP:
+                text = (
+                    f"{budget.dollars(spent)} were spent without a phase begun or a failing command mended."
+                )
+                raise BuildFailed(Outcome.REPETITION, text)
+            case guard.Stall.NONE:
+                pass
 
     def _is_run_long(self) -> bool:
         state = self.state
@@ -251,12 +246,3 @@ class BuildWorkflow(Steering):
 
 def _events() -> int:
     return workflow.info().get_current_history_length()
-
-
-async def _side_by_side(*steps: Awaitable[Step]) -> list[Step]:
-    """Await all to their ends, then raise the first failure: none goes on while the build ends."""
-    ended = await asyncio.gather(*steps, return_exceptions=True)
-    for one in ended:
-        if isinstance(one, BaseException):
-            raise one
-    return [one for one in ended if not isinstance(one, BaseException)]

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from workflows.turns import ModelReply, ToolCall
+from workflows.turns import ModelReply, ToolCall, ToolOutcome
 
 WINDOW = 10
 """Calls that the repetition guard looks back on."""
@@ -10,6 +10,12 @@ REPEATS = 3
 """Equal calls in the window that are a loop."""
 MAX_NUDGES = 3
 """Replies in a row that may neither act nor end."""
+MAX_REMINDERS = 2
+"""How often a model that says it is done is told of phases that have not begun; then the checks decide."""
+SIDE_BY_SIDE = 8
+"""Read-only calls that run at once."""
+MAX_FAILING = 20
+"""Failed commands that are remembered, to see one turn green."""
 MAX_PROOFS = 5
 """Failed proofs after which the build gives up."""
 MAX_LOSSES = 10
@@ -25,31 +31,55 @@ class Next(StrEnum):
     REFUSED = "refused"  # the model will not
 
 
-_CUT_OFF = frozenset({"max_tokens", "model_context_window_exceeded", "", "none"})
+STOP_REASONS: dict[str, Next] = {
+    "tool_use": Next.ACT,
+    "end_turn": Next.REPORT,
+    "stop_sequence": Next.REPORT,
+    "refusal": Next.REFUSED,
+    "max_tokens": Next.NUDGE,
+    "model_context_window_exceeded": Next.NUDGE,
+    "pause_turn": Next.NUDGE,
+    "compaction": Next.NUDGE,
+    "none": Next.NUDGE,
+    "": Next.NUDGE,
+}
+"""What each reason that the API knows means for the loop; one that it learns later is a nudge."""
+FULL_CONTEXT = "model_context_window_exceeded"
+_CUT_OFF = frozenset({"max_tokens", FULL_CONTEXT, "none", ""})
+"""A call in such a reply may be half a call: it is never run."""
+_NUDGES = {
+    "max_tokens": "Your reply was cut off at its length limit. Go on in smaller steps.",
+    FULL_CONTEXT: "The context is full. Finish what is begun with short calls.",
+    "pause_turn": "Your turn was paused. Go on where you stopped.",
+    "compaction": "The conversation was shortened. Go on where you stopped.",
+}
+_NUDGE = "Go on with the plan, or end your turn when all of it is done."
 
 
 def after_reply(reply: ModelReply) -> Next:
     """Decide by stop reason; tools of a reply that was cut off or refused are never run."""
-    if reply.stop_reason == "refusal":
-        return Next.REFUSED
-    if reply.stop_reason in _CUT_OFF:
-        return Next.NUDGE
+    following = STOP_REASONS.get(reply.stop_reason, Next.NUDGE)
+    if following is Next.REFUSED or reply.stop_reason in _CUT_OFF:
+        return following
     if reply.tool_calls:
         return Next.ACT
-    return Next.REPORT if reply.stop_reason in ("end_turn", "stop_sequence") else Next.NUDGE
+    return Next.NUDGE if following is Next.ACT else following
 
 
 def nudge_for(stop_reason: str) -> str:
     """What the model is told after a reply that neither acted nor ended."""
-    if stop_reason == "max_tokens":
-        return "[nightshift] Your reply was cut off at its length limit. Go on in smaller steps."
-    if stop_reason == "model_context_window_exceeded":
-        return "[nightshift] The context is full. Finish what is begun with short calls."
-    return "[nightshift] Go on with the plan, or end your turn when all of it is done."
+    return f"[nightshift] {_NUDGES.get(stop_reason, _NUDGE)}"
 
 
 NOT_RUN = "This call was not run: the reply that holds it was cut off. Make it again, in full."
 """Error result for the tool calls of a reply that was cut off."""
+
+INTERRUPTED = "Not run: the founder interrupted. Make the call again if it is still needed."
+"""Error result for the calls that had not begun when someone spoke."""
+CUT_SHORT = (
+    "Cut short: the founder interrupted. It may have taken effect in part; look before you make it again."
+)
+"""Error result for a call that had begun and whose own answer never came."""
 
 REPETITION_NOTE = (
     "[nightshift] You have made the same call three times with the same input. Its result will not change: "
@@ -67,11 +97,57 @@ def is_loop(window: tuple[str, ...]) -> bool:
     return any(window.count(digest) >= REPEATS for digest in set(window))
 
 
+def failing_after(failing: tuple[str, ...], call: ToolCall, outcome: ToolOutcome) -> tuple[str, ...]:
+    """The commands that failed when they last ran, newest last, after one more call."""
+    others = tuple(digest for digest in failing if digest != call.digest)
+    if not (call.changing and outcome.is_error) or outcome.interrupted:
+        return others
+    return (*others, call.digest)[-MAX_FAILING:]
+
+
+def is_progress(failing: tuple[str, ...], call: ToolCall, outcome: ToolOutcome) -> bool:
+    """Tell whether a call moved the work on: a phase began, or a command that failed before turned green."""
+    return bool(outcome.phase) or (call.digest in failing and not outcome.is_error)
+
+
+class Stall(StrEnum):
+    """How long money has gone without anything moving."""
+
+    NONE = "none"
+    TELL = "tell"  # a day's allowance
+    STOP = "stop"  # two of them, after it was told
+
+
+def stall_after(spent: int, allowance: int, *, told: bool) -> Stall:
+    """Judge what was spent since the last progress, microdollars, against a day's allowance."""
+    if allowance <= 0 or spent < allowance:
+        return Stall.NONE
+    if not told:
+        return Stall.TELL
+    return Stall.STOP if spent >= 2 * allowance else Stall.NONE
+
+
+STALL_NOTE = (
+    "[nightshift] A whole day's allowance went by without a phase begun or a failing command turned green. "
+    "Say with `narrate` what stands in the way, take the simplest way that works, and prove it with a check."
+)
+
+
+def reminder_for(open_phases: tuple[str, ...]) -> str:
+    """What the model is told when it says that it is done and phases of the plan have not begun."""
+    names = ", ".join(open_phases)
+    return (
+        f"[nightshift] These phases of the plan have not begun: {names}. Carry them out. If their work is "
+        "done already, end your turn again: the checks decide."
+    )
+
+
 def batches(calls: tuple[ToolCall, ...]) -> tuple[tuple[ToolCall, ...], ...]:
-    """Split a reply's calls: read-only ones in a row run side by side, each changing one alone, in order."""
+    """Split a reply's calls, in order: read-only ones in a row side by side, each changing one alone."""
     groups: list[tuple[ToolCall, ...]] = []
     for call in calls:
-        if groups and not call.changing and not groups[-1][-1].changing:
+        last = groups[-1] if groups else ()
+        if last and not call.changing and not last[-1].changing and len(last) < SIDE_BY_SIDE:
             groups[-1] = (*groups[-1], call)
         else:
             groups.append((call,))

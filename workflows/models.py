@@ -94,6 +94,8 @@ class PreparedBuild(Payload):
     """From the plan."""
     start: str = ""
     """From the plan."""
+    phases: tuple[str, ...] = ()
+    """Names of the plan's phases, in order; the first twenty."""
 
 
 class FinishBuild(Payload):

@@ -11,11 +11,11 @@ from temporalio.common import RetryPolicy
 
 from workflows.errors import FATAL
 
-HEARTBEAT = timedelta(seconds=15)
+HEARTBEAT = timedelta(seconds=4)
 """How long a killed worker goes unnoticed."""
 
 PATIENT = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
+    initial_interval=timedelta(seconds=0.25),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=1),
     non_retryable_error_types=FATAL,
@@ -27,30 +27,26 @@ class Options(TypedDict):
     """What every call of an activity is given, beside its summary."""
 
     start_to_close_timeout: timedelta
-    heartbeat_timeout: timedelta | None
+    heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
 
 
-def _config(limit: timedelta, *, heartbeat: bool = False) -> Options:
-    return Options(
-        start_to_close_timeout=limit,
-        heartbeat_timeout=HEARTBEAT if heartbeat else None,
-        retry_policy=PATIENT,
-    )
+def _config(limit: timedelta) -> Options:
+    return Options(start_to_close_timeout=limit, heartbeat_timeout=HEARTBEAT, retry_policy=PATIENT)
 
 
 PREPARE_BUILD = _config(timedelta(minutes=1))
 RECORD_STATUS = _config(timedelta(seconds=30))
 FINISH_BUILD = _config(timedelta(seconds=30))
 RECORD_COST = _config(timedelta(seconds=30))
-CALL_MODEL = _config(timedelta(hours=1), heartbeat=True)
-RUN_TOOL = _config(timedelta(minutes=20), heartbeat=True)
-CREATE_SANDBOX = _config(timedelta(minutes=15), heartbeat=True)
-PAUSE_SANDBOX = _config(timedelta(minutes=5), heartbeat=True)
-CONNECT_SANDBOX = _config(timedelta(minutes=5), heartbeat=True)
+CALL_MODEL = _config(timedelta(hours=1))
+RUN_TOOL = _config(timedelta(minutes=20))
+CREATE_SANDBOX = _config(timedelta(minutes=15))
+PAUSE_SANDBOX = _config(timedelta(minutes=5))
+CONNECT_SANDBOX = _config(timedelta(minutes=5))
 KILL_SANDBOX = _config(timedelta(minutes=2))
-TAKE_SNAPSHOT = _config(timedelta(minutes=30), heartbeat=True)
-INSTALL_DEPENDENCIES = _config(timedelta(minutes=30), heartbeat=True)
-RUN_CHECKS = _config(timedelta(minutes=30), heartbeat=True)
-START_PREVIEW = _config(timedelta(minutes=5), heartbeat=True)
-SERVE_PREVIEW = _config(timedelta(minutes=5), heartbeat=True)
+TAKE_SNAPSHOT = _config(timedelta(minutes=30))
+INSTALL_DEPENDENCIES = _config(timedelta(minutes=30))
+RUN_CHECKS = _config(timedelta(minutes=30))
+START_PREVIEW = _config(timedelta(minutes=5))
+SERVE_PREVIEW = _config(timedelta(minutes=5))

@@ -5,15 +5,23 @@ Only source is restored into it, so that an undeclared dependency is found.
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
+from temporalio.workflow import ActivityHandle
 
 from workflows import guard, options
 from workflows.errors import BuildFailed, Outcome
 from workflows.files import ProofReport, ProofStep, SandboxRef
 from workflows.journal import Journal
 from workflows.ports import Checks
-from workflows.rest import heed_stop
+from workflows.rest import heed_stop, heeding
 from workflows.state import BuildState, Status
 from workflows.workspace import Workspace, is_lost
+
+STEPS = (
+    (Checks.install_dependencies, "install", options.INSTALL_DEPENDENCIES),
+    (Checks.run_checks, "run the checks", options.RUN_CHECKS),
+    (Checks.start_preview, "start the app", options.START_PREVIEW),
+)
+"""Each needs the one before it to have passed."""
 
 
 class Proof:
@@ -29,6 +37,7 @@ class Proof:
         state = self._state
         await self._workspace.pause()
         state.proofs += 1
+        state.go_forward()
         await self._journal.enter(Status.DEPS)
         report = await self._in_fresh_sandbox()
         if not report.passed:
@@ -56,23 +65,24 @@ class Proof:
             checks=state.checks,
             start=state.start,
         )
-        report = await workflow.execute_activity_method(
-            Checks.install_dependencies, step, summary="install", **options.INSTALL_DEPENDENCIES
-        )
-        if report.passed:
+        report = ProofReport(passed=False)
+        for run, summary, limits in STEPS:
             heed_stop(state)
-            if state.status is Status.DEPS:
+            if run is Checks.run_checks and state.status is Status.DEPS:
                 await self._journal.enter(Status.CHECKS)
-            report = await workflow.execute_activity_method(
-                Checks.run_checks, step, summary="run the checks", **options.RUN_CHECKS
-            )
-        if report.passed:
-            heed_stop(state)
-            report = await workflow.execute_activity_method(
-                Checks.start_preview, step, summary="start the app", **options.START_PREVIEW
-            )
-        heed_stop(state)
+            activity = workflow.start_activity_method(run, step, summary=summary, **limits)
+            report = await self._heed(activity)
+            if not report.passed:
+                break
         return report
+
+    async def _heed(self, step: ActivityHandle[ProofReport]) -> ProofReport:
+        """Await a step of the proof; a stop cuts it short."""
+        state = self._state
+        try:
+            return await heeding(step, lambda: state.stop_reason is not None)
+        finally:
+            heed_stop(state)
 
     async def _back_to_code(self, report: ProofReport) -> None:
         state = self._state

@@ -3,10 +3,16 @@
 One idiom: save, pause the sandbox, one durable timer or a wake, look again.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from typing import TypeVar
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as ActivityTimeout
+from temporalio.workflow import ActivityHandle
 
 from workflows import budget
 from workflows.errors import BuildFailed, Outcome
@@ -14,6 +20,30 @@ from workflows.journal import Journal
 from workflows.state import BuildState, Rest
 from workflows.turns import ModelReply, Refusal
 from workflows.workspace import Workspace
+
+Answer = TypeVar("Answer")
+
+
+async def heeding(step: ActivityHandle[Answer], is_over: Callable[[], bool]) -> Answer:
+    """Await an activity, and cancel it once `is_over`; what it gives all the same is given.
+
+    Raises ActivityError, for which `was_cut` tells whether the cancel was its cause.
+    """
+    try:
+        await workflow.wait_condition(lambda: step.done() or is_over())
+    except asyncio.CancelledError:
+        step.cancel()
+        with suppress(ActivityError):
+            await step
+        raise
+    if not step.done():
+        step.cancel()
+    return await step
+
+
+def was_cut(error: ActivityError) -> bool:
+    """Tell whether a cancelled activity ended by it, or died before it could answer."""
+    return is_cancelled_exception(error) or isinstance(error.cause, ActivityTimeout)
 
 
 def heed_stop(state: BuildState) -> None:

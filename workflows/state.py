@@ -102,8 +102,21 @@ class BuildState(BaseModel):
     """Digests of the last calls, for the repetition guard."""
     steered: bool = False
     """The repetition guard has spoken once."""
+    full_context: bool = False
+    """The last reply filled the context; the next call begins with a shorter one."""
     nudges: int = 0
     """Replies in a row that neither acted nor ended."""
+
+    open_phases: tuple[str, ...] = ()
+    """Phases of the plan that have not begun, in order."""
+    reminders: int = 0
+    """How often the model was told that phases are open when it said that it was done."""
+    failing: tuple[str, ...] = ()
+    """Digests of the commands that failed when they last ran, newest last."""
+    progress_spent: int = 0
+    """What the build had spent when something last went forward, microdollars."""
+    stall_told: bool = False
+    """The model was told that money goes and nothing moves."""
 
     stage: Stage = Stage.NORMAL
     balance: Balance | None = None
@@ -114,6 +127,10 @@ class BuildState(BaseModel):
     paused: bool = False
     stop_reason: str | None = None
     """Set once someone asked to stop."""
+    interrupts: int = 0
+    """Counts stops, pauses and words of the founder: each cuts short what runs."""
+    heard: int = 0
+    """Interrupts that the running turn knows of."""
 
     sandbox: SandboxRef | None = None
     sandbox_paused: bool = False
@@ -163,6 +180,7 @@ class BuildState(BaseModel):
         self.checks, self.start = prepared.checks, prepared.start
         self.max_tool_calls = self.request.max_tool_calls
         self.turns_per_run = self.request.turns_per_run
+        self.open_phases = prepared.phases
 
     def take_reply(self, head: int, sent: tuple[str, ...]) -> None:
         """Go on from a reply; notes that came in while it was made stay for the next message."""
@@ -170,6 +188,7 @@ class BuildState(BaseModel):
         self.notes = self.notes[len(sent) :]
         self.turns += 1
         self.run_turns += 1
+        self.full_context = False
 
     def see(self, balance: Balance) -> None:
         """Take the day's numbers as last read; each day is told of its end anew."""
@@ -182,6 +201,15 @@ class BuildState(BaseModel):
         self.max_tool_calls = most
         if self.status is Status.STARTING:
             self.request = self.request.model_copy(update={"max_tool_calls": most})
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether someone spoke since the running turn began."""
+        return self.interrupts > self.heard
+
+    def go_forward(self) -> None:
+        """Note that the work moved on: money spent from here on counts anew."""
+        self.progress_spent, self.stall_told = self.spent, False
 
     @property
     def unheard(self) -> int:

@@ -39,32 +39,37 @@ class Steering:
         """Count a wake; one sent before the build sleeps is not lost."""
         self.state.wakes += 1
 
-    @workflow.signal(description="Pause after the running step: save, pause the sandbox, wait for `resume`.")
+    @workflow.signal(
+        description="Pause now: cut the running step short, save, pause the sandbox, wait for `resume`."
+    )
     def pause(self, *_given: object) -> None:
         """Ask for a pause."""
         self.state.paused = True
         self.state.wakes += 1
+        self.state.interrupts += 1
 
     @workflow.signal(description="Go on after `pause`.")
     def resume(self, *_given: object) -> None:
         """End a pause."""
         self.state.paused = False
 
-    @workflow.signal(description="Say something to the agent: it reads the text with its next message.")
+    @workflow.signal(description="Say something to the agent: it stops what it is doing and reads it.")
     def steer(self, *given: object) -> None:
-        """Pass a text to the model; it does not wake a sleeping build."""
+        """Pass a text to the model at once; it does not wake a sleeping build."""
         text = said(given, MAX_STEER_CHARS)
         if not text or self.state.unheard + len(text) > MAX_UNHEARD_CHARS:
             why = "too much is unread" if text else "it is no text"
             self.state.log(workflow.now(), f"a `steer` was not taken: {why}")
             return
         self.state.note(f"{FOUNDER} {text}")
+        self.state.interrupts += 1
 
-    @workflow.signal(description="End the build after the running step; its files are saved.")
+    @workflow.signal(description="End the build now; its files are saved.")
     def stop(self, *given: object) -> None:
         """Ask for the end."""
         self.state.stop_reason = said(given, MAX_REASON_CHARS) or "someone asked to stop"
         self.state.wakes += 1
+        self.state.interrupts += 1
 
     @workflow.update(description='Raise the limit of tool calls, e.g. {"max_tool_calls": 300}.')
     def set_limit(self, limit: SetLimit | None = None) -> BuildStatus:

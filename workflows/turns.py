@@ -67,6 +67,8 @@ class ModelCall(Payload):
     phase: str = ""
     max_tokens: int = 16_000
     """Output ceiling, tokens."""
+    compact: bool = False
+    """Go on in a new epoch, as the last reply filled the context."""
 
 
 class Refusal(StrEnum):

@@ -1,4 +1,4 @@
-"""`call`: run a changing tool under its claim, then capture what it changed."""
+"""`call`: run a changing tool under its claim, then capture what it changed. `interrupt`: end it early."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ def call(request: dict[str, Any]) -> dict[str, Any]:
             result.update(_capture(request))
         claim.record(result)
         return result
+
+
+def interrupt(request: dict[str, Any]) -> dict[str, Any]:
+    """Kill what a call's command runs; whoever waits for that call then gets what it had printed.
+
+    `killed` is false when nothing ran: the call is over, or has not begun.
+    """
+    from . import groups
+
+    claim = open_claim(open_state(request), request["claim"])
+    group = groups.recorded(claim.path("pid"), mark=claim.mark)
+    running = group is not None and claim.result() is None and bool(groups.members(group))
+    if group is not None and running:
+        groups.kill(group)
+    return {"killed": running}
 
 
 def _run(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:

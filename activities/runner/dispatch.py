@@ -9,6 +9,7 @@ from .failures import RunnerFailure, describe_os_error
 COMMANDS = {
     "probe": "probe",
     "call": "calls",
+    "interrupt": "calls",
     "read_file": "reading",
     "grep": "search",
     "glob": "globbing",

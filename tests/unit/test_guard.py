@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from workflows import guard
 from workflows.guard import Next
-from workflows.turns import ModelReply, ToolCall
+from workflows.turns import ModelReply, ToolCall, ToolOutcome
 
 CALLS = st.lists(
     st.builds(
@@ -38,6 +38,7 @@ def call(digest: str = "a", *, changing: bool = True) -> ToolCall:
         ("model_context_window_exceeded", Next.NUDGE, Next.NUDGE),
         ("", Next.NUDGE, Next.NUDGE),
         ("none", Next.NUDGE, Next.NUDGE),
+        ("compaction", Next.NUDGE, Next.ACT),
         ("something new", Next.NUDGE, Next.ACT),
     ],
 )
@@ -64,9 +65,9 @@ def test_a_nudge_says_what_to_do(stop_reason: str):
 
 def test_a_nudge_names_the_limit_that_was_hit():
     """Smaller steps help against the one, short calls against the other."""
-    reasons = ("max_tokens", "model_context_window_exceeded", "end_turn")
+    reasons = ("max_tokens", "model_context_window_exceeded", "pause_turn", "compaction", "end_turn")
 
-    assert 3 == len({guard.nudge_for(reason) for reason in reasons})
+    assert 5 == len({guard.nudge_for(reason) for reason in reasons})
 
 
 @settings(deadline=None, max_examples=50)
@@ -88,9 +89,16 @@ def test_a_changing_call_runs_alone(calls: tuple[ToolCall, ...]):
 @settings(deadline=None, max_examples=50)
 @given(CALLS)
 def test_reading_calls_in_a_row_share_a_batch(calls: tuple[ToolCall, ...]):
-    """They are not made to wait for each other; between two batches there is always a change."""
+    """None waits for another: between two batches there is a change, or the first is full."""
     for before, after in pairwise(guard.batches(calls)):
-        assert before[0].changing or after[0].changing
+        assert before[0].changing or after[0].changing or len(before) == guard.SIDE_BY_SIDE
+
+
+def test_only_so_many_read_side_by_side():
+    """Twenty searches do not start twenty processes at once."""
+    calls = tuple(call(f"{n}", changing=False) for n in range(20))
+
+    assert [8, 8, 4] == [len(batch) for batch in guard.batches(calls)]
 
 
 @settings(deadline=None, max_examples=50)
@@ -124,3 +132,50 @@ def test_calls_that_left_the_window_are_forgotten():
     calls = tuple(call(digest) for digest in "aa12345678901a")
 
     assert not guard.is_loop(guard.window_after((), calls))
+
+
+def outcome(*, is_error: bool = False, **more: object) -> ToolOutcome:
+    return ToolOutcome.model_validate({"tool_use_id": "1", "is_error": is_error, **more})
+
+
+def test_a_command_is_failing_until_it_passes():
+    """What failed last is remembered, newest last, and no more of them than the state has room for."""
+    failing = guard.failing_after((), call("test"), outcome(is_error=True))
+    more = guard.failing_after(failing, call("lint"), outcome(is_error=True))
+
+    assert ("test", "lint") == more
+    assert ("lint",) == guard.failing_after(more, call("test"), outcome())
+    assert more == guard.failing_after(more, call("look", changing=False), outcome(is_error=True))
+    assert more == guard.failing_after(more, call("cut"), outcome(is_error=True, interrupted=True))
+    for number in range(30):
+        more = guard.failing_after(more, call(str(number)), outcome(is_error=True))
+    assert tuple(str(number) for number in range(10, 30)) == more
+
+
+def test_progress_is_a_phase_or_a_check_that_turned_green():
+    """Polling, reading and writing are no proof that anything moves."""
+    assert guard.is_progress((), call(), outcome(phase="Base"))
+    assert guard.is_progress(("test",), call("test"), outcome())
+    assert not guard.is_progress(("test",), call("test"), outcome(is_error=True))
+    assert not guard.is_progress((), call("test"), outcome())
+
+
+@pytest.mark.parametrize(
+    ("spent", "told", "stall"),
+    [
+        (99, False, guard.Stall.NONE),
+        (100, False, guard.Stall.TELL),
+        (100, True, guard.Stall.NONE),
+        (199, True, guard.Stall.NONE),
+        (200, True, guard.Stall.STOP),
+        (500, False, guard.Stall.TELL),
+    ],
+)
+def test_money_without_progress(spent: int, told: bool, stall: guard.Stall):  # noqa: FBT001 a table's column
+    """A day's allowance is told, two end the build; none is ended that was not told."""
+    assert stall is guard.stall_after(spent, 100, told=told)
+
+
+def test_without_an_allowance_nothing_stalls():
+    """A day that allows nothing sleeps; it does not fail."""
+    assert guard.Stall.NONE is guard.stall_after(10, 0, told=True)

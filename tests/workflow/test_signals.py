@@ -6,7 +6,8 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
 from tests.fakes import Gate, World, acts, call, done, refused
-from tests.handles import failure, ready, until
+from tests.handles import failure, ready, until, until_event
+from workflows import guard
 from workflows.models import BuildStatus, SetLimit, TimelineEntry
 from workflows.steering import MAX_UNHEARD_CHARS
 from workflows.turns import Refusal
@@ -77,19 +78,67 @@ async def test_everything_works_before_the_build_is_prepared(bench):
     assert [["[founder] use blue"]] == founder(world)
 
 
-async def test_word_of_the_founder_is_heard_before_the_proof(bench):
-    """A steer that arrives while the model says it is done is read by it before anything is proven."""
+async def test_word_of_the_founder_cuts_a_running_call_of_the_model_short(bench):
+    """A steer reaches the model while it thinks: that reply is given up, and the next call has read it."""
     gate = Gate()
+    world = World(gates={"call_model": [gate]})
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await handle.signal("steer", "use blue")
+        result = await ready(handle)
+
+    assert [["[founder] use blue"]] == founder(world)
+    assert 2 == world.attempts.count("call_model")
+    assert 1 == result.turns
+
+
+async def test_a_reply_that_came_all_the_same_is_kept(bench):
+    """A reply that was whole before the cancel arrived is paid for and used; the founder is heard next."""
+    gate = Gate(deaf=True)
     world = World(replies=iter([done("first"), done("second")]), gates={"call_model": [gate]})
     async with bench(world) as on:
         handle = await on.start()
         await gate.reached.wait()
         await handle.signal("steer", "use blue")
+        await until_event(handle, "activity_task_cancel_requested")
         gate.opened.set()
         await ready(handle)
 
     assert [[], ["[founder] use blue"]] == founder(world)
     assert 1 == world.attempts.count("run_checks")
+
+
+async def test_word_of_the_founder_cuts_running_calls_short(bench):
+    """The running command is ended, those after it never begin, each has its one result; then it is heard."""
+    gate = Gate()
+    world = World(gates={"run_tool": [gate]})
+    world.replies = iter([acts(call("bash", "one"), call("bash", "two")), done()])
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await handle.signal("steer", "use blue")
+        result = await ready(handle)
+
+    refused = [(run.call.label, run.refuse) for run in world.tools]
+    assert [("one", guard.CUT_SHORT), ("two", guard.INTERRUPTED)] == refused
+    assert [[], ["[founder] use blue"]] == founder(world)
+    assert 2 == result.tool_calls
+
+
+async def test_stop_cuts_a_running_command_short(bench):
+    """A stop does not wait for a long command: its result is written, the files saved, the build ended."""
+    gate = Gate()
+    world = World(gates={"run_tool": [gate]}, replies=iter([acts(call("bash", "one"))]))
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await handle.signal("stop", "enough")
+        ended = await failure(handle)
+
+    assert ("stopped", "Stopped: enough") == (ended.type, ended.message)
+    assert [guard.CUT_SHORT] == [run.refuse for run in world.tools]
+    assert "end" == world.snapshots[-1].reason
 
 
 async def test_pause_holds_before_the_proof(bench):
@@ -100,7 +149,6 @@ async def test_pause_holds_before_the_proof(bench):
         handle = await on.start()
         await gate.reached.wait()
         await handle.signal("pause")
-        gate.opened.set()
         await until(handle, "PAUSED")
         proving = "install_dependencies" in world.attempts
         await handle.signal("resume")
@@ -111,18 +159,16 @@ async def test_pause_holds_before_the_proof(bench):
 
 @pytest.mark.parametrize("step", ["install_dependencies", "run_checks", "start_preview"])
 async def test_stop_during_the_proof(bench, step):
-    """The build stops after the running step of the proof, and both sandboxes are killed."""
+    """A stop cuts the running step of the proof short, and both sandboxes are killed."""
     gate = Gate()
     world = World(gates={step: [gate]})
     async with bench(world) as on:
         handle = await on.start()
         await gate.reached.wait()
-        await handle.signal("stop", "first")
-        await handle.signal("stop", "second")
-        gate.opened.set()
+        await handle.signal("stop", "enough")
         ended = await failure(handle)
 
-    assert ("stopped", "Stopped: second") == (ended.type, ended.message)
+    assert ("stopped", "Stopped: enough") == (ended.type, ended.message)
     assert step == [name for name in world.attempts if name in ("run_checks", "start_preview", step)][-1]
     assert {"sbx-1", "sbx-2"} == set(world.killed)
     assert 1 == len(world.finished)

@@ -1,0 +1,83 @@
+"""What keeps a build from talking, looping or spending for nothing, and what it is told before it ends."""
+
+from tests.fakes import ALLOWANCE, World, acts, balance, call, done
+from tests.handles import failure, ready
+from workflows import guard
+from workflows.turns import ModelReply, ToolOutcome
+
+PLAN = {"idea": "x", "build_plan": {"phases": [{"name": "Base"}, {"name": "Polish"}]}}
+
+
+def begins(phase: str) -> tuple[ModelReply, dict[str, ToolOutcome]]:
+    """A turn in which a phase begins."""
+    told = call("narrate", phase)
+    return acts(told), {told.tool_use_id: ToolOutcome(tool_use_id=told.tool_use_id, phase=phase)}
+
+
+def heard(world: World, start: str) -> list[int]:
+    """Which calls of the model were told something that starts so, counted from 0."""
+    return [n for n, one in enumerate(world.asked) if any(note.startswith(start) for note in one.notes)]
+
+
+async def test_done_with_open_phases_is_reminded_and_then_the_checks_decide(bench):
+    """A model that says it is done is told what has not begun, twice at most: the proof has the last word."""
+    world = World(replies=iter([done() for _ in range(5)]))
+    async with bench(world) as on:
+        await ready(await on.start(PLAN))
+
+    assert [1, 2] == heard(world, "[nightshift] These phases of the plan have not begun: Base, Polish.")
+    assert 3 == len(world.asked)
+
+
+async def test_phases_that_began_are_not_reminded_of(bench):
+    """Only what is open is named; with nothing open the end of a turn is taken as it is."""
+    base, outcomes = begins("Base")
+    polish, more = begins("Polish")
+    world = World(replies=iter([base, done(), polish, done()]), outcomes=outcomes | more)
+    async with bench(world) as on:
+        await ready(await on.start(PLAN))
+
+    assert [2] == heard(world, "[nightshift] These phases of the plan have not begun: Polish.")
+    assert 4 == len(world.asked)
+
+
+async def test_money_that_moves_nothing_is_told_and_then_ends_the_build(bench):
+    """A day's allowance without progress is told; two of them end the build, however varied its calls are."""
+    spent = [balance(settled=ALLOWANCE * n // 2) for n in range(8)]
+    world = World(replies=iter(acts(call("bash", f"{n}")) for n in range(8)), balances=iter(spent))
+    async with bench(world) as on:
+        ended = await failure(await on.start())
+
+    assert "repetition_detected" == ended.type
+    assert "$8.00 were spent without" in ended.message
+    assert 1 == len(heard(world, "[nightshift] A whole day's allowance"))
+
+
+async def test_a_command_that_turns_green_is_progress(bench):
+    """A failing check that passes counts the money anew; a dear build that moves on is not ended."""
+    check = {"tool": "bash", "label": "check"}
+    replies = [acts(call(**check, tool_use_id=f"check-{n}")) for n in range(4)]
+    failing = {f"check-{n}": ToolOutcome(tool_use_id=f"check-{n}", is_error=True) for n in (0, 2)}
+    spent = [balance(settled=ALLOWANCE * n) for n in range(5)]
+    between = [acts(call("read_file", f"{n}")) for n in range(9)]
+    replies = [step for pair in zip(replies, between, strict=False) for step in pair]
+    world = World(
+        replies=iter([*replies, done()]),
+        outcomes=failing,
+        balances=iter([one for one in spent for _ in range(2)]),
+    )
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    assert heard(world, "[nightshift] A whole day's allowance")
+
+
+async def test_a_full_context_goes_on_in_a_shorter_one(bench):
+    """A reply that filled the context is not acted on, and the next call opens a new epoch, once."""
+    full = ModelReply(stop_reason=guard.FULL_CONTEXT, tool_calls=(call("bash", "half"),), cost=1)
+    world = World(replies=iter([full, acts(call("bash", "one")), done()]))
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    assert [False, True, False] == [one.compact for one in world.asked]
+    assert [("half", guard.NOT_RUN), ("one", "")] == [(run.call.label, run.refuse) for run in world.tools]
