@@ -13,7 +13,10 @@ BEAT = timedelta(seconds=1)
 
 @asynccontextmanager
 async def heartbeating(every: timedelta = BEAT) -> AsyncGenerator[None]:
-    """Beat at once and then at this interval until the block ends; a blocked event loop does not beat."""
+    """Beat at this interval until the block ends; a blocked event loop does not beat.
+
+    A block shorter than that costs no beat, each of which is a request to the server.
+    """
     beats = asyncio.create_task(_beat(every.total_seconds()))
     try:
         yield
@@ -24,5 +27,5 @@ async def heartbeating(every: timedelta = BEAT) -> AsyncGenerator[None]:
 
 async def _beat(seconds: float) -> None:
     while True:
-        activity.heartbeat()
         await asyncio.sleep(seconds)
+        activity.heartbeat()

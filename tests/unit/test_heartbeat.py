@@ -10,7 +10,7 @@ from activities.heartbeat import heartbeating
 
 
 async def test_beats_until_the_block_ends():
-    """Beats come at once and go on; none comes after the block."""
+    """Beats go on while the block does; none comes after it."""
     environment = ActivityEnvironment()
     beats: list[tuple[object, ...]] = []
     third = asyncio.Event()
