@@ -11,6 +11,9 @@ from .state import State
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The largest file that is read or written as text."""
 
+MAX_DEPTH = 200
+"""Folders that a path may name; the system makes deeper ones one by one, Python does not."""
+
 
 def require_text(text: str, name: str) -> str:
     """Refuse what neither a path nor an argument of a program can hold."""
@@ -28,7 +31,8 @@ def resolve(state: State, path: str, *, logs: bool = False) -> str:
 
     Raises Refusal if it leads outside.
     """
-    require_text(path, "path")
+    if require_text(path, "path").count("/") > MAX_DEPTH:
+        raise Refusal(f"The path is more than {MAX_DEPTH} folders deep. Give a shorter one.")
     real = os.path.realpath(os.path.join(state.workspace, path))
     roots = [state.workspace, os.path.join(state.directory, "claims")] if logs else [state.workspace]
     if any((real + "/").startswith(root + "/") for root in roots):

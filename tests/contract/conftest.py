@@ -190,7 +190,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def _bench(
+async def open_bench(
     settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
 ) -> AsyncIterator[Bench]:
     client = SandboxClient(settings)
@@ -233,7 +233,7 @@ async def bench(
     settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
 ) -> AsyncIterator[Bench]:
     """A worker's adapters and a new build; its sandboxes are killed at the end."""
-    async with _bench(settings, engine, objects, events) as made:
+    async with open_bench(settings, engine, objects, events) as made:
         yield made
 
 
