@@ -196,7 +196,7 @@ async def open_bench(
     client = SandboxClient(settings)
     workspace = Workspace(client, runner=archive()[1])
     rows, points, transcript = SandboxRows(engine), RestorePoints(engine), Transcript(engine)
-    screenshots = Screenshots(objects)
+    screenshots = Screenshots(objects, workspace)
     restorer = Restorer(workspace, objects, points, local_sandbox=True)
     bench = Bench(
         build_id=f"build-{uuid.uuid4().hex[:12]}",
