@@ -215,10 +215,10 @@ def _changed(answer: Mapping[str, Any]) -> Result:
     captured = int(capture.get("number", 0)) if capture.get("changed") else 0
     text = str(answer.get("text", ""))
     if omitted := capture.get("omitted"):
-        names = ", ".join(map(str, omitted[:10]))
+        names = ", ".join(str(name)[:100] for name in omitted[:10])
         text += f"\n[Too large to be saved, and lost when the sandbox is: {names}]"
     if unsaved := answer.get("capture_error"):
-        text += f"\n[What this call changed is not saved yet: {unsaved.get('message')}]"
+        text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}]"
     interrupted = answer["status"] == "interrupted"
     return Result(
         text or "(no output)",

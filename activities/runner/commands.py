@@ -16,6 +16,8 @@ from .text import MAX_OUTPUT_CHARS, read_ends
 
 COMMAND_SECONDS = 120
 """How long a command runs if the request does not say."""
+ROOM_FOR_NOTES = 2_000
+"""Characters left to the worker's notes: a result that it must cut again would lose the output's path."""
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
 """How much a foreground command may print before it is stopped, so that it cannot fill the disk."""
 MAX_COMMAND_BYTES = 128 * 1024 - 1
@@ -118,7 +120,7 @@ def _with_output(claim: Claim, result: dict[str, Any], *, head: str = "", foot: 
     if not os.path.exists(path):
         write_atomic(path, b"")
     hint = f"; the whole output is in {path}"
-    limit = MAX_OUTPUT_CHARS - len(head) - len(foot) - 2
+    limit = MAX_OUTPUT_CHARS - ROOM_FOR_NOTES - len(head) - len(foot) - 2
     text, truncated = read_ends(path, limit=limit, hint=hint)
     if result["status"] == "interrupted":
         head = "The command was interrupted; it may have done part of its work. Look before you run it again."

@@ -180,6 +180,20 @@ async def test_results_are_bounded_and_clean(bench: Bench):
     assert len(outcome.preview) <= 200
 
 
+async def test_notes_never_push_out_where_the_whole_output_is(bench: Bench):
+    """A long output with long notes below it keeps the path by which it can be read."""
+    sandbox = await bench.create()
+    command = "for n in $(seq 12); do truncate -s 2G $(printf 'n%.0s' $(seq 240))$n; done; seq 100000"
+    head = await bench.reply(("t1", "bash", {"command": command}))
+
+    await bench.run(sandbox, head, "t1", "bash")
+
+    text = (await result_of(bench, head, "t1"))["content"]
+    assert "the whole output is in " in text
+    assert "Too large to be saved" in text
+    assert len(text) <= 30_000
+
+
 async def test_our_credentials_do_not_reach_a_command(bench: Bench):
     """A command sees PORT and none of the worker's keys."""
     sandbox = await bench.create()
