@@ -143,7 +143,7 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
         workspace = Workspace(SandboxClient(settings), runner=archive()[1])
         points, local = RestorePoints(engine), settings.local_sandbox
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
-        screenshots, rows = Screenshots(objects), SandboxRows(engine)
+        screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
         checks = Checks(workspace, screenshots)
         adapters: list[tuple[type, object]] = [
             (

@@ -165,7 +165,7 @@ class Checks(ports.Checks):
         url = await self._workspace.client.preview_url(request.sandbox.sandbox_id, PORT)
         seen = await self._wait(request, url)
         if not seen:
-            shown = await self._show(request, url)
+            shown = await self._show(request)
             summary = f"It answers: {command}"[:PREVIEW_CHARS]
             return ProofReport(passed=True, summary=summary, report=f"$ {command}\n{shown}", preview_url=url)
         log = await self._tail(request, ran.log_path)
@@ -186,10 +186,10 @@ class Checks(ports.Checks):
             await asyncio.sleep(0.5)
         return f"After {self._patience.total_seconds():.0f} seconds: {seen}"
 
-    async def _show(self, request: ProofStep, url: str) -> str:
+    async def _show(self, request: ProofStep) -> str:
         """Keep what the app looks like; a missing browser or a page that will not load is said."""
         try:
-            shots = await self._screenshots.take(request.build_id, url)
+            shots = await self._screenshots.take(request.build_id, request.sandbox, port=PORT)
         except (NoBrowser, PageUnreachable) as error:
             return str(error)
         return "\n".join(f"{shot.name}: {shot.key}" for shot in shots)

@@ -1,6 +1,7 @@
-"""Looks at a page in a desktop and a mobile browser. Knows a URL and the bucket; nothing of sandboxes.
+"""Looks at a page of a sandbox in a desktop and a mobile browser, and keeps the images in the bucket.
 
-The page is the agent's: its browser may reach the page's own address and no other, as the worker's machine
+The sandbox's own browser is tried first, through the runner; then the worker's, through the preview URL.
+The page is the agent's: the worker's browser may reach the page's own address and no other, as its machine
 has neighbours that trust it.
 """
 
@@ -9,12 +10,15 @@ import base64
 import hashlib
 import os
 import shutil
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, Error, ViewportSize, async_playwright
 
 from activities.objects import Objects
+from activities.workspace import RunnerFault, Workspace
+from workflows.files import SandboxRef
 
 BROWSERS: Final = (
     "chromium-headless-shell",
@@ -37,10 +41,19 @@ _NOBODY_THERE: Final = frozenset({502, 503, 504})
 """What the proxy before a sandbox answers for a port that nobody listens on."""
 SHOT_SECONDS: Final = 90
 """How long both images may take together."""
+INSIDE: Final = timedelta(seconds=75)
+"""How long the runner may take for both; its browser is killed after 45 seconds."""
+MAX_IMAGE_BYTES: Final = 3 * 1024 * 1024
+"""The largest image that the model is given: four fifths of what its API takes, as base64."""
+_HOW_TO_ADD: Final = (
+    "No browser is installed where the worker runs either, so there are no screenshots. Check the app with "
+    "bash instead. (For the operator: put chromium-headless-shell or chromium on PATH in the sandbox's "
+    "template or on the worker's machine.)"
+)
 
 
 class NoBrowser(Exception):
-    """The worker's machine has no browser; the text says how to add one."""
+    """Neither the sandbox nor the worker's machine has a browser that works; the text says how to add one."""
 
 
 class PageUnreachable(Exception):
@@ -56,41 +69,82 @@ class Shot(NamedTuple):
     height: int
     key: str
     """In the bucket."""
+    media_type: str
     data: str
-    """Base64 of the WebP image."""
+    """Base64 of the image."""
 
 
 class Screenshots:
     """Takes and keeps images of pages."""
 
-    def __init__(self, objects: Objects, *, browser: str | None = None) -> None:
+    def __init__(self, objects: Objects, workspace: Workspace, *, browser: str | None = None) -> None:
         self._objects = objects
+        self._workspace = workspace
         self._browser = browser or find_browser()
 
-    async def take(self, build_id: str, url: str) -> list[Shot]:
+    async def take(self, build_id: str, sandbox: SandboxRef, *, port: int, path: str = "/") -> list[Shot]:
         """Give an image of the page on each screen, kept in the bucket.
 
         Raises NoBrowser, PageUnreachable.
         """
-        if self._browser is None:
-            raise NoBrowser(
-                "No browser is installed where the worker runs, so there are no screenshots. Check the app "
-                "with bash instead. (For the operator: apt install chromium-headless-shell, or put chromium "
-                "on PATH.)"
+        images, reason = await self._look_inside(sandbox, port, path)
+        if not images:
+            url = await self._workspace.client.preview_url(sandbox.sandbox_id, port)
+            images = await self._look_from_outside(url.rstrip("/") + path, reason)
+        return [await self._keep(build_id, name, image) for name, image in images.items()]
+
+    async def _look_inside(self, sandbox: SandboxRef, port: int, path: str) -> tuple[dict[str, bytes], str]:
+        """Give the images of the sandbox's own browser, or why there are none.
+
+        Raises PageUnreachable if nobody listens on that port of this sandbox.
+        """
+        request = {"port": port, "path": path, "screens": {name: [*_size(name)] for name in SCREENS}}
+        try:
+            answer = await self._workspace.ask(sandbox, "screenshot", request, within=INSIDE)
+        except RunnerFault as fault:
+            return {}, fault.message
+        if answer["status"] == "nobody":
+            raise PageUnreachable(
+                f"{answer['text']} Start the app in the background first, or name its port."
             )
+        images = {name: base64.b64decode(answer["images"].get(name, "")) for name in SCREENS}
+        if all(map(_is_fit, images.values())):
+            return images, ""
+        return {}, str(answer["text"] or "The sandbox's browser gave no image.")
+
+    async def _look_from_outside(self, url: str, reason: str) -> dict[str, bytes]:
+        if self._browser is None:
+            raise NoBrowser(f"{reason} {_HOW_TO_ADD}")
         try:
             async with asyncio.timeout(SHOT_SECONDS):
                 images = await _images(self._browser, url)
         except (Error, TimeoutError) as error:
-            reason = str(error).splitlines()[0] if str(error) else "it took too long"
-            raise PageUnreachable(f"The page {urlsplit(url).path!r} could not be shown: {reason}") from None
-        return [await self._keep(build_id, name, image) for name, image in images.items()]
+            said = str(error).splitlines()[0] if str(error) else "it took too long"
+            raise PageUnreachable(f"The page {urlsplit(url).path!r} could not be shown: {said}") from None
+        if not all(map(_is_fit, images.values())):
+            raise PageUnreachable(f"The images of {urlsplit(url).path!r} are too large to be shown.")
+        return images
 
     async def _keep(self, build_id: str, name: str, image: bytes) -> Shot:
         key = f"screenshots/{build_id}/{hashlib.sha256(image).hexdigest()}/image"
-        await self._objects.put_if_absent(key, image, content_type="image/webp")
-        screen = SCREENS[name]
-        return Shot(name, screen["width"], screen["height"], key, base64.b64encode(image).decode())
+        media_type = _media_type(image)
+        await self._objects.put_if_absent(key, image, content_type=media_type)
+        return Shot(name, *_size(name), key, media_type, base64.b64encode(image).decode())
+
+
+def _size(name: str) -> tuple[int, int]:
+    return SCREENS[name]["width"], SCREENS[name]["height"]
+
+
+def _media_type(image: bytes) -> str:
+    """Name the type by the first bytes, whoever took the image; empty if the model does not take it."""
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/png" if image.startswith(b"\x89PNG\r\n\x1a\n") else ""
+
+
+def _is_fit(image: bytes) -> bool:
+    return bool(_media_type(image)) and len(image) <= MAX_IMAGE_BYTES
 
 
 def find_browser() -> str | None:

@@ -17,7 +17,7 @@ from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.progress import Progress
-from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
+from activities.screenshots import NoBrowser, PageUnreachable, Screenshots, Shot
 from activities.transcript import ToolResult, Transcript
 from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
@@ -59,8 +59,7 @@ class Result(NamedTuple):
 
     text: str
     is_error: bool = False
-    images: tuple[str, ...] = ()
-    """Base64 of WebP images."""
+    images: tuple[Shot, ...] = ()
     interrupted: bool = False
     captured: int = 0
     phase: str = ""
@@ -187,13 +186,14 @@ class Tools(ports.Tools):
         return Result(str(answer["text"]), is_error=bool(answer.get("is_error")))
 
     async def _look(self, request: ToolRun, call: TakeScreenshot) -> Result:
-        url = await self._workspace.client.preview_url(request.sandbox.sandbox_id, call.port)
         try:
-            shots = await self._screenshots.take(request.build_id, url.rstrip("/") + call.path)
+            shots = await self._screenshots.take(
+                request.build_id, request.sandbox, port=call.port, path=call.path
+            )
         except (NoBrowser, PageUnreachable) as error:
             return Result(str(error), is_error=True)
         text = "\n".join(f"{shot.name}: {shot.width}x{shot.height}, kept as {shot.key}" for shot in shots)
-        return Result(text, images=tuple(shot.data for shot in shots))
+        return Result(text, images=tuple(shots))
 
     async def _narrate(self, request: ToolRun, call: Narrate) -> Result:
         publish = self._events.publish
@@ -246,10 +246,10 @@ def _changed(answer: Mapping[str, Any]) -> Result:
     captured = int(capture.get("number", 0)) if capture.get("changed") else 0
     text = str(answer.get("text", ""))
     if omitted := capture.get("omitted"):
-        names = ", ".join(map(str, omitted[:10]))
+        names = ", ".join(str(name)[:100] for name in omitted[:10])
         text += f"\n[Too large to be saved, and lost when the sandbox is: {names}]"
     if unsaved := answer.get("capture_error"):
-        text += f"\n[What this call changed is not saved yet: {unsaved.get('message')}]"
+        text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}]"
     interrupted = answer["status"] == "interrupted"
     return Result(
         text or "(no output)",
@@ -270,8 +270,9 @@ def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
     )
 
 
-def _image(data: str) -> JsonValue:
-    return {"type": "image", "source": {"type": "base64", "media_type": "image/webp", "data": data}}
+def _image(shot: Shot) -> JsonValue:
+    source: JsonValue = {"type": "base64", "media_type": shot.media_type, "data": shot.data}
+    return {"type": "image", "source": source}
 
 
 def shorten(text: str) -> str:

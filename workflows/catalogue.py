@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 MAX_OUTPUT_CHARS = 30_000
 """The longest tool result the model is sent, characters; head and tail are kept."""
@@ -14,7 +14,9 @@ MAX_LINE_CHARS = 2_000
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The largest file that read_file opens and write_file writes."""
 MAX_MATCHES = 250
-"""Lines that grep returns."""
+"""Lines that grep returns by default."""
+MAX_MATCHES_ASKED = 2_000
+"""Lines that grep may be asked for."""
 MAX_PATHS = 100
 """Paths that glob returns."""
 COMMAND_SECONDS = 120
@@ -29,14 +31,30 @@ class ToolInput(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Path = Annotated[str, Field(min_length=1, max_length=4_096, description="Relative to the workspace.")]
+def _require_characters(value: object) -> object:
+    """Refuse what no file name, command or UTF-8 text can hold."""
+    if not isinstance(value, str):
+        return value
+    if "\0" in value:
+        raise ValueError("It holds a NUL character. Leave it out; bytes are written by a command in bash")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("It holds half of a surrogate pair. Write the whole character instead") from None
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_require_characters)]
+Path = Annotated[Text, Field(min_length=1, max_length=4_096, description="Relative to the workspace.")]
+Number = Annotated[int, Field(le=MAX_FILE_BYTES)]
+"""A position; no text has more lines than the largest file has bytes."""
 
 
 class ReadFile(ToolInput):
     """Read a text file of the workspace with line numbers. Read a file before you edit it."""
 
     path: Path
-    offset: Annotated[int, Field(ge=1, description="First line, counted from 1.")] = 1
+    offset: Annotated[Number, Field(ge=1, description="First line, counted from 1.")] = 1
     limit: Annotated[int, Field(ge=1, le=MAX_LINES, description="Lines to return.")] = MAX_LINES
 
 
@@ -44,15 +62,15 @@ class WriteFile(ToolInput):
     """Write a whole file; parents are created. A file that exists must have been read first."""
 
     path: Path
-    content: Annotated[str, Field(max_length=MAX_FILE_BYTES)]
+    content: Annotated[Text, Field(max_length=MAX_FILE_BYTES)]
 
 
 class EditFile(ToolInput):
     """Replace an exact text in a file. It must occur once, or set replace_all. Read the file first."""
 
     path: Path
-    old_string: Annotated[str, Field(min_length=1)]
-    new_string: str
+    old_string: Annotated[Text, Field(min_length=1, max_length=MAX_FILE_BYTES)]
+    new_string: Annotated[Text, Field(max_length=MAX_FILE_BYTES)]
     replace_all: bool = False
 
 
@@ -62,7 +80,7 @@ class Bash(ToolInput):
     Long-running servers: set background; the result names a log file to read.
     """
 
-    command: Annotated[str, Field(min_length=1, max_length=100_000)]
+    command: Annotated[Text, Field(min_length=1, max_length=100_000)]
     timeout_seconds: Annotated[int, Field(ge=1, le=MAX_COMMAND_SECONDS)] = COMMAND_SECONDS
     background: bool = False
 
@@ -70,40 +88,50 @@ class Bash(ToolInput):
 class Grep(ToolInput):
     """Search file contents with a regular expression (ripgrep)."""
 
-    pattern: Annotated[str, Field(min_length=1, max_length=4_096)]
+    pattern: Annotated[Text, Field(min_length=1, max_length=4_096)]
     path: Path = "."
-    glob: Annotated[str, Field(description="Only files that match, e.g. '*.py'.")] = ""
+    glob: Annotated[
+        Text,
+        Field(max_length=4_096, description="Only files that match, e.g. '*.{js,ts}'; '!*.md' leaves out."),
+    ] = ""
     mode: Literal["files", "content", "count"] = "files"
     ignore_case: bool = False
+    multiline: Annotated[bool, Field(description="Let a match span lines; . matches a line end too.")] = False
     context: Annotated[int, Field(ge=0, le=20, description="Lines around a match (content mode).")] = 0
+    head_limit: Annotated[int, Field(ge=1, le=MAX_MATCHES_ASKED, description="Lines to return.")] = (
+        MAX_MATCHES
+    )
+    offset: Annotated[Number, Field(ge=0, description="Lines to skip before these.")] = 0
 
 
 class Glob(ToolInput):
     """Find files by name, newest first, e.g. '**/*.py'."""
 
-    pattern: Annotated[str, Field(min_length=1, max_length=4_096)]
+    pattern: Annotated[Text, Field(min_length=1, max_length=4_096)]
     path: Path = "."
 
 
 class TakeScreenshot(ToolInput):
     """Look at the running app in a desktop and a mobile browser. Start it first, on $PORT or 8000."""
 
-    path: Annotated[str, Field(pattern=r"^/", description="URL path.")] = "/"
+    path: Annotated[Text, Field(pattern=r"^/", max_length=2_048, description="URL path.")] = "/"
     port: Annotated[int, Field(ge=1, le=65_535)] = 8000
 
 
 class Narrate(ToolInput):
     """Tell the founder what you do and why, about once a major step."""
 
-    message: Annotated[str, Field(min_length=1, max_length=4_000)]
-    phase_name: Annotated[str, Field(max_length=100, description="Set when a phase of the plan begins.")] = ""
+    message: Annotated[Text, Field(min_length=1, max_length=4_000)]
+    phase_name: Annotated[Text, Field(max_length=100, description="Set when a phase of the plan begins.")] = (
+        ""
+    )
 
 
 class Document(ToolInput):
     """Write a section of the guide for the people who will use the software."""
 
     section: Literal["overview", "features", "getting_started", "faq"]
-    content: Annotated[str, Field(min_length=1, max_length=20_000)]
+    content: Annotated[Text, Field(min_length=1, max_length=20_000)]
 
 
 class ToolName(StrEnum):
@@ -155,13 +183,24 @@ def parse_call(tool: str, given: JsonValue) -> ToolInput:
     try:
         return INPUTS[ToolName(tool)].model_validate(given)
     except ValidationError as error:
-        raise InvalidToolCall(f"Invalid input for {tool}: {describe_errors(error)}") from None
+        takes = ", ".join(
+            name if field.is_required() else f"{name} (optional)"
+            for name, field in INPUTS[ToolName(tool)].model_fields.items()
+        )
+        raise InvalidToolCall(
+            f"Invalid input for {tool}: {describe_errors(error)}. Nothing was done. It takes: {takes}."
+        ) from None
 
 
 def describe_errors(error: ValidationError) -> str:
     """Name each wrong field and what it wants, without echoing its value; at most five."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{'.'.join(map(str, item['loc']))[:100] or 'input'}: {item['msg'][:200]}" for item in found[:5]]
+    lines = [
+        f"{'.'.join(map(str, item['loc']))[:100] or 'input'}: {item['msg'][:200]}".replace(
+            "Value error, ", ""
+        )
+        for item in found[:5]
+    ]
     more = f"; and {len(found) - 5} more" if found[5:] else ""
     return "; ".join(lines) + more
 
@@ -171,8 +210,13 @@ def label(tool: str, given: JsonValue) -> str:
     values = given if isinstance(given, dict) else {}
     for key in ("command", "message", "path", "pattern", "section"):
         if isinstance(value := values.get(key), str) and value.strip():
-            return " ".join(value.split())[:200]
-    return " ".join(tool.split())[:200]
+            return _one_line(value)
+    return _one_line(tool)
+
+
+def _one_line(text: str) -> str:
+    """Shorten to what history and Postgres can hold: no NUL, no lone surrogate."""
+    return " ".join(text.replace("\0", "").split())[:200].encode("utf-8", "replace").decode()
 
 
 def definitions() -> list[dict[str, JsonValue]]:

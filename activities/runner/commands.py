@@ -9,14 +9,19 @@ from typing import Any
 
 from . import groups
 from .claims import Claim
-from .outcomes import outcome
+from .confine import require_text
+from .outcomes import Refusal, outcome
 from .state import read_json, read_text, write_atomic, write_json
 from .text import MAX_OUTPUT_CHARS, read_ends
 
 COMMAND_SECONDS = 120
 """How long a command runs if the request does not say."""
+ROOM_FOR_NOTES = 2_000
+"""Characters left to the worker's notes: a result that it must cut again would lose the output's path."""
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
 """How much a foreground command may print before it is stopped, so that it cannot fill the disk."""
+MAX_COMMAND_BYTES = 128 * 1024 - 1
+"""The longest argument that Linux gives to a program."""
 SETTLING_SECONDS = 0.5
 """How long a background command is watched for a failure at start."""
 _WITHHELD = ("ANTHROPIC_", "AWS_", "E2B_API_KEY", "E2B_ACCESS_TOKEN", "NIGHTSHIFT_", "BASH_ENV")
@@ -43,6 +48,10 @@ def bash(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:
 
 def _start(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:
     given = request["input"]
+    if len(require_text(given["command"], "command").encode("utf-8", "surrogateescape")) > MAX_COMMAND_BYTES:
+        raise Refusal(
+            f"The command has more than {MAX_COMMAND_BYTES} bytes. Write a script with write_file and run it."
+        )
     rc = claim.path("rc")
     write_atomic(rc, f"unset BASH_ENV\ntrap 'pwd -P >{shlex.quote(claim.path('cwd'))}' EXIT\n".encode())
     program = groups.Program(
@@ -92,7 +101,10 @@ def _describe(claim: Claim, request: dict[str, Any], ended: dict[str, Any]) -> d
     _track(claim, request["input"]["command"])
     if background and code is None:
         log = claim.path("output")
-        text = f"Started in the background with pid {ended['pid']}. Its output goes to {log}; read it there."
+        text = (
+            f"Started in the background with pid {ended['pid']}. Its output goes to {log}: read it with "
+            f"read_file, or tail it in bash. Stop it with: kill -- -{ended['pid']}"
+        )
         return outcome("done", text, cwd=_cwd(claim), output_path=log, log_path=log)
     note = "" if background else _keep_cwd(claim)
     if ended["stopped"]:
@@ -108,7 +120,7 @@ def _with_output(claim: Claim, result: dict[str, Any], *, head: str = "", foot: 
     if not os.path.exists(path):
         write_atomic(path, b"")
     hint = f"; the whole output is in {path}"
-    limit = MAX_OUTPUT_CHARS - len(head) - len(foot) - 2
+    limit = MAX_OUTPUT_CHARS - ROOM_FOR_NOTES - len(head) - len(foot) - 2
     text, truncated = read_ends(path, limit=limit, hint=hint)
     if result["status"] == "interrupted":
         head = "The command was interrupted; it may have done part of its work. Look before you run it again."

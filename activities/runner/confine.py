@@ -11,14 +11,28 @@ from .state import State
 MAX_FILE_BYTES = 10 * 1024 * 1024
 """The largest file that is read or written as text."""
 
+MAX_DEPTH = 200
+"""Folders that a path may name; the system makes deeper ones one by one, Python does not."""
+
+
+def require_text(text: str, name: str) -> str:
+    """Refuse what neither a path nor an argument of a program can hold."""
+    if "\0" in text:
+        raise Refusal(f"The {name} holds a NUL character, which it may not. Leave it out.")
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Refusal(f"The {name} holds half of a surrogate pair. Write the whole character.") from None
+    return text
+
 
 def resolve(state: State, path: str, *, logs: bool = False) -> str:
     """Give the real path of a name relative to the workspace; `logs` allows the runner's output files too.
 
     Raises Refusal if it leads outside.
     """
-    if "\0" in path:
-        raise Refusal("The path holds a NUL character, which no file name may.")
+    if require_text(path, "path").count("/") > MAX_DEPTH:
+        raise Refusal(f"The path is more than {MAX_DEPTH} folders deep. Give a shorter one.")
     real = os.path.realpath(os.path.join(state.workspace, path))
     roots = [state.workspace, os.path.join(state.directory, "claims")] if logs else [state.workspace]
     if any((real + "/").startswith(root + "/") for root in roots):
@@ -39,7 +53,7 @@ def read_regular(real: str, path: str) -> bytes:
     try:
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        raise Refusal(f"File does not exist: {path}") from None
+        raise Refusal(f"File does not exist: {path}. Find it with glob.") from None
     except OSError as error:
         raise Refusal(f"{path} cannot be opened: {error.strerror}.") from None
     try:

@@ -13,6 +13,7 @@ COMMANDS = {
     "read_file": "reading",
     "grep": "search",
     "glob": "globbing",
+    "screenshot": "looks",
     "capture": "capture",
     "pending": "publish",
     "published": "publish",

@@ -12,6 +12,9 @@ from .ledger import digest, note_seen, require_seen
 from .outcomes import Refusal, outcome
 from .state import read_json, write_json
 
+MAX_SHOWN = 500
+"""How much of a text that was not found is told back, characters."""
+
 
 def write_file(claim: Claim, given: dict[str, Any]) -> dict[str, Any]:
     """Write a whole file; one that exists must have been read."""
@@ -53,14 +56,21 @@ def _edit(content: bytes, old_text: str, new_text: str, *, every: bool) -> bytes
         old, new = _with_crlf(old), _with_crlf(new)
     count = content.count(old)
     if count == 0:
-        raise Refusal(f"String to replace not found in file.\nString: {old_text}")
+        raise Refusal(
+            "String to replace not found in file. Read it again and copy the text exactly, without line "
+            f"numbers.\nString: {_cut(old_text)}"
+        )
     if count > 1 and not every:
         raise Refusal(
             f"Found {count} matches of the string to replace, but replace_all is false. To replace all "
             "occurrences, set replace_all to true. To replace only one occurrence, provide more context "
-            f"to identify it.\nString: {old_text}"
+            f"to identify it.\nString: {_cut(old_text)}"
         )
     return content.replace(old, new)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " […]"
 
 
 def _with_crlf(text: bytes) -> bytes:

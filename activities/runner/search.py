@@ -1,56 +1,77 @@
-"""`grep`: ripgrep where the sandbox has it, else the same answers from Python's own expressions."""
+"""`grep`: ripgrep where the sandbox has it, else the same answers from Python's own expressions.
+
+What is searched does not depend on ignore files: one list of skipped directories holds for both ways.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import Any, Iterator
 
-from .confine import resolve, shown
+from .confine import MAX_FILE_BYTES, read_regular, require_text, resolve, shown
+from .deadline import SEARCH_SECONDS, too_slow
 from .outcomes import Refusal
 from .state import State, open_state
 from .text import MAX_OUTPUT_CHARS, clean, shorten
+from .trees import is_binary, skipped
 
 MAX_MATCHES = 250
-"""Lines returned."""
+"""Lines returned if the request does not say."""
 MAX_COLUMNS = 500
-"""Where a matching line is cut."""
-SEARCH_SECONDS = 30
-"""How long a search may take."""
+"""Where a line of the answer is cut."""
+_BINARY = re.compile(rb"(?:.*: )?(?:WARNING: stopped searching binary file|binary file matches)")
 
 
 def grep(request: dict[str, Any]) -> dict[str, Any]:
     """Answer with matching files, lines or counts, sorted by path."""
     state = open_state(request)
+    most, skip = request.get("head_limit", MAX_MATCHES), request.get("offset", 0)
     try:
-        lines, more = _search(state, request)
+        lines, more = _page(_search(state, request), most=most, skip=skip)
     except Refusal as refusal:
         return {"text": str(refusal), "is_error": True}
     if not lines:
-        return {"text": "No matches found", "is_error": False}
+        nothing = f"No matches found after the first {skip} lines" if skip else "No matches found"
+        return {"text": nothing, "is_error": False}
     if more:
-        lines.append(f"(the first {MAX_MATCHES} lines; there are more: narrow the pattern, path or glob)")
+        lines.append(
+            f"({most} lines, and there are more: narrow the pattern, path or glob, or set offset "
+            f"to {skip + most})"
+        )
     return {"text": shorten("\n".join(lines), limit=MAX_OUTPUT_CHARS)[0], "is_error": False}
 
 
-def _search(state: State, request: dict[str, Any]) -> tuple[list[str], bool]:
-    start = shown(state, resolve(state, request.get("path", "."), logs=True))
-    if not os.path.lexists(os.path.join(state.workspace, start)):
-        raise Refusal(f"Path does not exist: {request.get('path')}")
-    program = _ripgrep(state)
+def _page(found: Iterator[str], *, most: int, skip: int) -> tuple[list[str], bool]:
+    """Take the lines that were asked for; gives whether there are more."""
+    lines: list[str] = []
+    for number, line in enumerate(found):
+        if len(lines) == most:
+            return lines, True
+        if number >= skip:
+            lines.append(line if len(line) <= MAX_COLUMNS else line[:MAX_COLUMNS] + " [… line cut]")
+    return lines, False
+
+
+def _search(state: State, request: dict[str, Any]) -> Iterator[str]:
+    pattern = require_text(request["pattern"], "pattern")
+    glob = re.sub(r"^(!?)\./", r"\1/", require_text(request.get("glob") or "", "glob"))
+    path = request.get("path", ".")
+    real = resolve(state, path, logs=True)
+    if not os.path.lexists(real):
+        raise Refusal(f"Path does not exist: {path}. Find it with glob.")
+    if not os.path.isdir(real) and is_binary(read_regular(real, path)):
+        raise Refusal(f"{path} is a binary file. Look at it in bash (file, strings, xxd).")
+    spans = bool(request.get("multiline")) or "\n" in pattern or r"\n" in pattern
+    request = {**request, "glob": glob, "spans": spans}
+    program, start = _ripgrep(state), shown(state, real)
     if program is None:
         from .fallback import search
 
-        found = search(state, request, start, seconds=SEARCH_SECONDS)
-    else:
-        found = _run(_arguments(program, request, start), state.workspace)
-    lines: list[str] = []
-    for line in found:
-        if len(lines) == MAX_MATCHES:
-            return lines, True
-        lines.append(line)
-    return lines, False
+        return search(state, request, start)
+    return _run(_arguments(program, request, start), state.workspace)
 
 
 def _ripgrep(state: State) -> str | None:
@@ -61,23 +82,31 @@ def _ripgrep(state: State) -> str | None:
 
 
 def _arguments(program: str, request: dict[str, Any], start: str) -> list[str]:
-    mode = request.get("mode", "files")
     arguments = [program, "--no-config", "--color=never", "--no-messages", "--sort=path", "--hidden"]
-    arguments += ["--glob=!.git", f"--max-columns={MAX_COLUMNS}", "--max-columns-preview"]
-    if mode == "content":
-        arguments += [
-            "--line-number",
-            "--no-heading",
-            "--with-filename",
-            f"--context={request.get('context', 0)}",
-        ]
-    else:
-        arguments += ["--files-with-matches"] if mode == "files" else ["--count", "--with-filename"]
+    arguments += ["--no-ignore", "--crlf", "--engine=auto", f"--max-filesize={MAX_FILE_BYTES}"]
+    arguments += _mode(request)
     if request.get("ignore_case"):
         arguments.append("--ignore-case")
-    if request.get("glob"):
-        arguments.append(f"--glob={request['glob']}")
+    if request["spans"]:
+        arguments.append("--multiline")
+    if request.get("multiline"):
+        arguments.append("--multiline-dotall")
+    glob = request["glob"]
+    if glob:
+        arguments.append(f"--glob={glob}")
+    # A later glob wins: what is skipped must stand after one that takes everything in.
+    arguments += [f"--glob=!{name}/" for name in sorted(skipped(f"{start}/{glob}"))]
     return [*arguments, "-e", request["pattern"], "--", start]
+
+
+def _mode(request: dict[str, Any]) -> list[str]:
+    mode = request.get("mode", "files")
+    if mode == "content":
+        context = f"--context={request.get('context', 0)}"
+        return ["--line-number", "--no-heading", "--with-filename", context]
+    if mode == "count":
+        return ["--count-matches" if request["spans"] else "--count", "--with-filename"]
+    return ["--files-with-matches"]
 
 
 def _run(arguments: list[str], cwd: str) -> Iterator[str]:
@@ -93,7 +122,8 @@ def _run(arguments: list[str], cwd: str) -> Iterator[str]:
             assert process.stdout
             assert process.stderr
             for line in process.stdout:
-                yield clean(line[2:] if line.startswith(b"./") else line).rstrip("\n")
+                if not _BINARY.match(line):
+                    yield clean(line[2:] if line.startswith(b"./") else line).rstrip("\n")
             _check(process.wait(), process.stderr.read())
         finally:
             timer.cancel()
@@ -102,6 +132,6 @@ def _run(arguments: list[str], cwd: str) -> Iterator[str]:
 
 def _check(code: int, errors: bytes) -> None:
     if code < 0:
-        raise Refusal(f"The search took more than {SEARCH_SECONDS} seconds. Narrow the path or the glob.")
+        raise too_slow(SEARCH_SECONDS)
     if code > 1 and errors.strip():
         raise Refusal(f"The search failed: {clean(errors).strip()[:1000]}")

@@ -7,43 +7,61 @@ import re
 from typing import Iterator
 
 SKIPPED = frozenset(
-    {".git", "node_modules", ".venv", "venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+    {
+        *(".git", "node_modules", ".venv", "venv", "__pycache__", ".pytest_cache", ".mypy_cache"),
+        *(".ruff_cache", ".next", ".turbo", ".parcel-cache", ".tox", ".nox"),
+    }
 )
 """Directories that are searched only if they are named."""
 
 
+def skipped(named: str) -> frozenset[str]:
+    """Give the directories that a search does not look into, whose path and pattern are these."""
+    return SKIPPED - set(re.split(r"[/{},]", named))
+
+
+def is_binary(content: bytes) -> bool:
+    """Tell whether a content is no text; UTF-16 with its mark is."""
+    return b"\0" in content and content[:2] not in (b"\xff\xfe", b"\xfe\xff")
+
+
 def walk(start: str, *, named: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Give (path relative to start, entry) of all files, directory by directory in order."""
-    skipped = SKIPPED - set(re.split(r"[/{},]", named))
-    pending = [""]
+    """Give (path relative to start, entry) of all files, sorted by the parts of their paths."""
+    skip = skipped(named)
+    pending = [("", iter(_entries(start)))]
     while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(os.path.join(start, folder)) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError:
+        folder, entries = pending[-1]
+        entry = next(entries, None)
+        if entry is None:
+            pending.pop()
             continue
-        below: list[str] = []
-        for entry in entries:
-            path = os.path.join(folder, entry.name)
-            if not entry.is_dir(follow_symlinks=False):
-                yield path, entry
-            elif entry.name not in skipped:
-                below.append(path)
-        pending += reversed(below)
+        path = os.path.join(folder, entry.name)
+        if not entry.is_dir(follow_symlinks=False):
+            yield path, entry
+        elif entry.name not in skip:
+            pending.append((path, iter(_entries(os.path.join(start, path)))))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: os.fsencode(entry.name))
+    except OSError:
+        return []
 
 
 def expression(pattern: str) -> re.Pattern[str]:
     """Turn a glob into an expression for a relative path; without a slash it matches a name at any depth."""
-    pattern = re.sub(r"^\./", "", pattern)
-    parts = re.findall(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|[{},]|\\.|[^*?\[{},\\]+|.", pattern, re.DOTALL)
+    anchored = "/" in pattern
+    pattern = re.sub(r"(?:\*\*/)+", "**/", re.sub(r"^\.?/", "", pattern))
+    parts = re.findall(r"\*\*/|\*+|\?|\[[!^]?\]?[^\]]*\]|[{},]|\\.|[^*?\[{},\\]+|.", pattern, re.DOTALL)
     depth, translated = 0, ""
     for part in parts:
         depth += (part == "{") - (part == "}" and depth > 0)
         translated += _translate(part, braced=depth > 0 or part == "}")
     try:
-        return re.compile(("" if "/" in pattern else "(?:.*/)?") + translated + ")" * depth, re.DOTALL)
-    except re.error:
+        return re.compile(("" if anchored else "(?:.*/)?") + translated + ")" * depth, re.DOTALL)
+    except (re.error, RecursionError, OverflowError):
         return re.compile(re.escape(pattern))
 
 
@@ -56,6 +74,8 @@ def _translate(part: str, *, braced: bool) -> str:
         return _PLAIN[part]
     if braced and part in _BRACES:
         return _BRACES[part]
+    if part.startswith("**"):
+        return ".*"
     if part.startswith("[") and len(part) > 1:
         inner = part[1:-1].replace("\\", "\\\\")
         return "[" + ("^" + inner[1:] if inner[:1] in ("!", "^") else inner) + "]"

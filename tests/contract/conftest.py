@@ -190,13 +190,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def _bench(
+async def open_bench(
     settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
 ) -> AsyncIterator[Bench]:
     client = SandboxClient(settings)
     workspace = Workspace(client, runner=archive()[1])
     rows, points, transcript = SandboxRows(engine), RestorePoints(engine), Transcript(engine)
-    screenshots = Screenshots(objects)
+    screenshots = Screenshots(objects, workspace)
     restorer = Restorer(workspace, objects, points, local_sandbox=True)
     bench = Bench(
         build_id=f"build-{uuid.uuid4().hex[:12]}",
@@ -233,7 +233,7 @@ async def bench(
     settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
 ) -> AsyncIterator[Bench]:
     """A worker's adapters and a new build; its sandboxes are killed at the end."""
-    async with _bench(settings, engine, objects, events) as made:
+    async with open_bench(settings, engine, objects, events) as made:
         yield made
 
 

@@ -83,6 +83,8 @@ def test_edit_keeps_other_bytes_and_line_ends(box: Box):
         ("/etc/passwd", "outside"),
         ("link/out", "outside"),
         ("a\0b", "NUL"),
+        ("a\ud800b", "surrogate"),
+        ("a/" * 2_000, "deep"),
         ("dir", "directory"),
     ],
 )

@@ -35,6 +35,7 @@ def test_all_commands(tmp_path: Path, version: str):
         box.run("mark", nonce="n"),
         box.run("verify", nonce="n"),
         box.run("processes"),
+        box.run("screenshot", port=1),
         box.run("stop_processes"),
     ]
 

@@ -48,6 +48,27 @@ def box(tmp_path: Path, request: pytest.FixtureRequest) -> Box:
             {"pattern": "^TODO", "path": "src/app.py", "mode": "content", "context": 1},
             "src/app.py-1-import os\nsrc/app.py:2:TODO = 1\nsrc/app.py-3-# todo later",
         ),
+        ({"pattern": "TODO", "glob": "!src"}, "-dash\n.env"),
+        ({"pattern": "TODO", "glob": "!*.py"}, "-dash\n.env\nsrc/view.js"),
+        ({"pattern": "TODO", "glob": "/*.py"}, "No matches found"),
+        ({"pattern": "TODO", "glob": "src/*", "path": "src"}, "src/app.py\nsrc/view.js"),
+        ({"pattern": "TODO", "glob": ".git/*"}, ".git/config"),
+        ({"pattern": "TODO = 1.+later", "multiline": True, "mode": "count"}, "src/app.py:1"),
+        (
+            {"pattern": r"os\nTODO", "mode": "content"},
+            "src/app.py:1:import os\nsrc/app.py:2:TODO = 1",
+        ),
+        (
+            {"pattern": "todo|view", "mode": "content", "context": 1, "glob": "src/*"},
+            "src/app.py-2-TODO = 1\nsrc/app.py:3:# todo later\n--\nsrc/view.js:1:// TODO view",
+        ),
+        ({"pattern": "TODO", "offset": 2, "head_limit": 2}, "src/app.py\nsrc/view.js"),
+        ({"pattern": "TODO", "offset": 9}, "No matches found after the first 9 lines"),
+        (
+            {"pattern": "TODO", "head_limit": 1},
+            "-dash\n(1 lines, and there are more: narrow the pattern, path or glob, or set offset to 1)",
+        ),
+        ({"pattern": "[[:upper:]]{4}(?= dash)"}, "-dash"),
         ({"pattern": "-dash|absent", "path": "-dash"}, "No matches found"),
         ({"pattern": "absent"}, "No matches found"),
     ],
@@ -57,6 +78,71 @@ def test_grep(box: Box, given: dict[str, Any], expected: str):
     answer = box.run("grep", **given)
 
     assert answer == {"text": expected, "is_error": False}
+
+
+@pytest.mark.parametrize("mode", ["files", "content", "count"])
+def test_grep_answers_alike_whatever_the_files_hold(box: Box, mode: str):
+    """Odd files are searched or skipped alike by both ways; what is skipped depends on no ignore file."""
+    for name, content in {
+        "a.py": b"TODO\r\n",
+        "a/below": b"TODO \xff\n",
+        "b/.gitignore": b"*\n",
+        "bom": b"\xef\xbb\xbfTODO\n",
+        "dist/long.js": b"TODO" + b"x" * 5_000,
+        "late": b"TODO\n" + b"x" * 200 + b"\0",
+        "node_modules/m/x.js": b"TODO\n",
+        "utf16": "TODO\r\n".encode("utf-16"),
+        "venv": b"TODO\n",
+        "wide": b"TODO\n" * (2 * 1024 * 1024 + 1),
+    }.items():
+        file = box.workspace / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    (box.workspace / "link").symlink_to("a.py")
+    os.mkfifo(box.workspace / "fifo")
+    names = ["-dash", ".env", "a/below", "a.py", "bom", "dist/long.js", "src/app.py", "src/view.js", "utf16"]
+
+    answer = box.run("grep", pattern="^TODO|// TODO", mode=mode)
+
+    assert [*names, "venv"] == [line.partition(":")[0] for line in answer["text"].splitlines()]
+    assert max(map(len, answer["text"].splitlines())) < 600
+
+
+@pytest.mark.parametrize("path", ["fifo", "blob"])
+def test_grep_refuses_what_is_no_text(box: Box, path: str):
+    """A FIFO does not hang, and a binary file that is named is refused with what to do."""
+    os.mkfifo(box.workspace / "fifo")
+    answer = box.run("grep", pattern="TODO", path=path)
+
+    assert answer["is_error"]
+    assert "is a binary file" in answer["text"] or "no regular file" in answer["text"]
+
+
+def test_a_search_that_never_ends_is_stopped(box: Box):
+    """A pattern that would take for ever is an error with what to do instead, in good time."""
+    (box.workspace / ("a" * 200)).write_text("")
+    answer = box.run("glob", pattern="*a" * 40 + "b", seconds=1)
+
+    assert answer == {
+        "text": "The search took more than 1 seconds. Narrow the path, the glob or the pattern.",
+        "is_error": True,
+    }
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800"])
+def test_what_no_argument_can_hold_is_refused(box: Box, text: str):
+    """NUL and half a surrogate pair are told, in whichever field they stand."""
+    asked = [
+        box.run("grep", pattern=text),
+        box.run("grep", pattern="a", glob=text),
+        box.run("grep", pattern="a", path=text),
+        box.run("glob", pattern=text),
+        box.run("glob", pattern="a", path=text),
+        box.run("read_file", path=text),
+    ]
+
+    assert [True] * 6 == [answer["is_error"] for answer in asked]
+    assert all("holds" in answer["text"] for answer in asked)
 
 
 def test_grep_says_what_is_wrong(box: Box):

@@ -1,6 +1,7 @@
 """The rules of `activities/tools.py`, against the real runner, sandbox server, database and stream."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from activities.tools import Tools
 from tests.contract.conftest import Bench
 from workflows.errors import FailureType
 from workflows.files import SandboxRef
+from workflows.turns import ToolOutcome
 
 
 async def result_of(bench: Bench, head: int, use: str) -> dict:
@@ -178,6 +180,20 @@ async def test_results_are_bounded_and_clean(bench: Bench):
     assert len(outcome.preview) <= 200
 
 
+async def test_notes_never_push_out_where_the_whole_output_is(bench: Bench):
+    """A long output with long notes below it keeps the path by which it can be read."""
+    sandbox = await bench.create()
+    command = "for n in $(seq 12); do truncate -s 2G $(printf 'n%.0s' $(seq 240))$n; done; seq 100000"
+    head = await bench.reply(("t1", "bash", {"command": command}))
+
+    await bench.run(sandbox, head, "t1", "bash")
+
+    text = (await result_of(bench, head, "t1"))["content"]
+    assert "the whole output is in " in text
+    assert "Too large to be saved" in text
+    assert len(text) <= 30_000
+
+
 async def test_our_credentials_do_not_reach_a_command(bench: Bench):
     """A command sees PORT and none of the worker's keys."""
     sandbox = await bench.create()
@@ -218,7 +234,7 @@ async def test_a_section_of_the_guide_is_kept_and_rewritten(bench: Bench):
     """The newest text of a section stands."""
     sandbox = await bench.create()
     await bench.use(sandbox, "document", {"section": "faq", "content": "old"})
-    await bench.use(sandbox, "document", {"section": "faq", "content": "new\0"})
+    await bench.use(sandbox, "document", {"section": "faq", "content": "new"})
 
     async with bench.engine.connect() as connection:
         query = select(documents.c.content).where(documents.c.build_id == bench.build_id)
@@ -238,54 +254,116 @@ async def test_each_call_is_told_once(bench: Bench):
     assert str(event.fields["tool_summary"]).strip() == "hi"
 
 
-async def test_without_a_browser_a_screenshot_says_how_to_add_one(bench: Bench):
-    """A machine without Chromium gives an error result, not a failure."""
-    sandbox = await bench.create()
-    blind = Screenshots(bench.objects)
-    blind._browser = None
+def blind(bench: Bench) -> Bench:
+    """The bench of a worker whose machine has no browser."""
+    screenshots = Screenshots(bench.objects, bench.workspace)
+    screenshots._browser = None
     tools = Tools(
         bench.workspace,
         bench.transcript,
-        screenshots=blind,
+        screenshots=screenshots,
         progress=Progress(bench.engine),
         events=bench.events,
     )
+    return replace(bench, tools=tools)
 
-    outcome = await replace(bench, tools=tools).use(sandbox, "take_screenshot", {})
+
+async def serving(bench: Bench, page: str = "<h1>Hello</h1>", *, browser: str | None = None) -> SandboxRef:
+    """A sandbox with an app on port 8000, and with this script, or nothing, in place of its browser."""
+    sandbox = await bench.create()
+    await bench.use(sandbox, "write_file", {"path": "index.html", "content": page})
+    await bench.use(sandbox, "bash", {"command": "python3 -m http.server $PORT", "background": True})
+    await _answers(bench, sandbox)
+    if browser is not None:
+        programs = "$(command -v sh bash cat rm python3)"
+        hide = f"mkdir ~/bin && ln -s {programs} ~/bin && echo 'PATH=~/bin' > ~/.profile"
+        add = f"echo '{browser}' > ~/bin/chromium; chmod +x ~/bin/chromium" if browser else "true"
+        assert not (await bench.bash(sandbox, f"{hide}; {add}")).is_error
+    return sandbox
+
+
+async def looked(bench: Bench, sandbox: SandboxRef) -> tuple[ToolOutcome, list[dict]]:
+    """Take a screenshot of the app; gives the outcome and the blocks that the model is sent."""
+    head = await bench.reply(("t1", "take_screenshot", {}))
+    outcome = await bench.run(sandbox, head, "t1", "take_screenshot")
+    assert not outcome.is_error, outcome.preview
+    return outcome, (await result_of(bench, head, "t1"))["content"]
+
+
+async def require_images(bench: Bench, blocks: list[dict]) -> None:
+    """Both images are in the result as what they say they are, and in the bucket."""
+    assert ["text", "image", "image"] == [block["type"] for block in blocks]
+    assert {"image/webp"} == {block["source"]["media_type"] for block in blocks[1:]}
+    assert all(base64.b64decode(block["source"]["data"])[8:12] == b"WEBP" for block in blocks[1:])
+    lines = blocks[0]["text"].splitlines()
+    assert ["desktop: 1280x800", "mobile: 390x844"] == [line.partition(",")[0] for line in lines]
+    assert all([await bench.objects.size(line.rpartition(" ")[2]) for line in lines])
+
+
+async def test_without_any_browser_a_screenshot_says_how_to_add_one(bench: Bench):
+    """Neither in the sandbox nor where the worker runs: an error result, not a failure."""
+    sandbox = await serving(bench, browser="")
+
+    outcome = await blind(bench).use(sandbox, "take_screenshot", {})
 
     assert outcome.is_error
-    assert "No browser" in outcome.preview
+    assert outcome.preview.startswith("The sandbox has no browser. No browser is installed where the worker")
 
 
 @pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine")
-async def test_a_screenshot_shows_the_running_app_on_two_screens(bench: Bench):
-    """Both images are in the result as WebP and in the bucket; the page's neighbours are out of reach."""
-    sandbox = await bench.create()
-    head = await bench.reply(("t1", "take_screenshot", {}))
+async def test_the_sandboxs_own_browser_shows_the_app_on_two_screens(bench: Bench):
+    """The worker needs none; history gets a line and no image."""
+    sandbox = await serving(bench)
+
+    outcome, blocks = await looked(blind(bench), sandbox)
+
+    await require_images(bench, blocks)
+    assert len(outcome.model_dump_json()) < 1_000
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("browser", ["", "#!/bin/sh\nexit 1"], ids=["missing", "broken"])
+async def test_without_the_sandboxs_browser_the_workers_looks_from_outside(bench: Bench, browser: str):
+    """The images are the same; the neighbours of the worker's machine are out of the page's reach."""
     async with _neighbour() as (address, visitors):
         page = f"<h1>Hello</h1><img src='{address}/img'><script src='{address}/script'></script>"
-        await bench.use(sandbox, "write_file", {"path": "index.html", "content": page})
-        await bench.use(sandbox, "bash", {"command": "python3 -m http.server $PORT", "background": True})
-        await _answers(bench, sandbox)
+        sandbox = await serving(bench, page, browser=browser)
 
-        outcome = await bench.run(sandbox, head, "t1", "take_screenshot")
+        _, blocks = await looked(bench, sandbox)
 
-    blocks = (await result_of(bench, head, "t1"))["content"]
-    assert not outcome.is_error
-    assert ["text", "image", "image"] == [block["type"] for block in blocks]
-    assert {"image/webp"} == {block["source"]["media_type"] for block in blocks[1:]}
-    keys = [line.rpartition(" ")[2] for line in blocks[0]["text"].splitlines()]
-    assert all([await bench.objects.size(key) for key in keys])
+    await require_images(bench, blocks)
     assert visitors == []
 
 
 async def test_a_page_that_is_not_there_is_an_error_result(bench: Bench):
-    """Nothing listens: the model is told, the activity does not fail."""
+    """Nothing listens: the model is told what does, and what to do; the activity does not fail."""
     sandbox = await bench.create()
 
     outcome = await bench.use(sandbox, "take_screenshot", {})
 
     assert outcome.is_error
+    assert outcome.preview.startswith("Nothing answers on port 8000 in the sandbox. Open ports: ")
+    assert outcome.preview.endswith("Start the app in the background first, or name its port.")
+
+
+async def test_what_a_command_promises_can_be_read(bench: Bench):
+    """The whole of a long output and a background job's log are read by the paths that the results name."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "bash", {"command": "seq 100000"}))
+    await bench.run(sandbox, head, "t1", "bash")
+    text = (await result_of(bench, head, "t1"))["content"]
+    path = text.partition("the whole output is in ")[2].partition(" …]")[0]
+    read = await bench.use(sandbox, "read_file", {"path": path, "offset": 50_000, "limit": 1})
+    found = await bench.use(sandbox, "grep", {"pattern": "^50001$", "path": path, "mode": "count"})
+    job = await bench.use(sandbox, "bash", {"command": "echo ready; sleep 600", "background": True})
+    log = job.preview.partition("Its output goes to ")[2].partition(": read")[0]
+    logged = await bench.use(sandbox, "read_file", {"path": log})
+    stopped = await bench.bash(sandbox, f"tail -1 {log}; {job.preview.rpartition('Stop it with: ')[2]}")
+
+    assert read.preview.startswith(" 50000\t50000")
+    assert found.preview == f"{path}:1"
+    assert logged.preview == "     1\tready"
+    assert (stopped.preview, stopped.is_error) == ("ready", False)
 
 
 @asynccontextmanager
