@@ -25,7 +25,7 @@ async def start(
         | {
             "BENCH_LOG": str(stage.calls(CHECKPOINTER)),
             "BENCH_HOLD": hold,
-            "BENCH_HELD": str(stage.data / f"{CHECKPOINTER.name}.held"),
+            "BENCH_HELD": str(stage.held(CHECKPOINTER)),
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=(stage.data / f"{CHECKPOINTER.name}.log").open("a"),

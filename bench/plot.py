@@ -25,13 +25,13 @@ def _line(axes: plt.Axes, rows: list[dict], of: str, *, scale: float = 1) -> Non
     known = [row for row in rows if row.get(of)]
     if not known:
         return
-    label = f"{rows[0]['system']} {rows[0]['version']}"
+    last = known[-1]
+    died = last["outcome"].startswith("died")
+    label = f"{last['system']} {last['version']}" + (f", died at {last['turns']}" if died else "")
     points = [row["turns"] for row in known], [row[of] / scale for row in known]
     (line,) = axes.plot(*points, marker=".", label=label)
-    last = known[-1]
-    if last["outcome"].startswith("died"):
+    if died:
         axes.plot(last["turns"], last[of] / scale, "x", color=line.get_color(), markersize=12)
-        axes.annotate(f"died at {last['turns']}", (last["turns"], last[of] / scale), fontsize=8)
 
 
 def draw_history(rows: list[dict]) -> None:
@@ -57,14 +57,17 @@ def draw_recover(rows: list[dict]) -> None:
     """Seconds from the new worker's start to the next activity."""
     _, axes = plt.subplots(figsize=(7, 4.5))
     systems = _by_system(rows)
-    for place, (name, of) in enumerate(systems.items()):
-        for shift, row in enumerate(of):
-            colour = f"C{['between', 'model', 'tool'].index(row['moment'])}"
-            label = row["moment"] if place == 0 else None
-            axes.bar(place + shift * 0.25, row["recovery_s"] or 0, 0.25, color=colour, label=label)
-        axes.text(place, -0.02, "", transform=axes.get_xaxis_transform())
-        systems[name] = of
-    axes.set_xticks([place + 0.25 for place in range(len(systems))], list(systems))
+    for place, moment in enumerate(("between", "model", "tool")):
+        known = [
+            (at + 0.25 * place, row["recovery_s"] or 0)
+            for at, of in enumerate(systems.values())
+            for row in of
+            if row["moment"] == moment
+        ]
+        bars = axes.bar([at for at, _ in known], [seconds for _, seconds in known], 0.24, label=moment)
+        axes.bar_label(bars, fontsize=7)
+    names = [f"{name}\nturn {of[0]['turns']}" for name, of in systems.items()]
+    axes.set_xticks([at + 0.25 for at in range(len(systems))], names, fontsize=7)
     axes.set_ylabel("s from the new worker's start to the next activity")
     axes.legend(title="killed in")
 

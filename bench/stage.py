@@ -57,7 +57,7 @@ class Stage:
             | {
                 "BENCH_LOG": str(self.calls(system)),
                 "BENCH_HOLD": hold,
-                "BENCH_HELD": str(self.data / f"{system.name}.held"),
+                "BENCH_HELD": str(self.held(system)),
             },
             stdout=(log := (self.data / f"{system.name}.log").open("a")),
             stderr=log,
@@ -67,6 +67,10 @@ class Stage:
     def calls(self, system: System) -> Path:
         """Where a peer's script notes what was asked of it."""
         return self.data / f"{system.name}.calls"
+
+    def held(self, system: System) -> Path:
+        """What a peer's script makes when it stands still."""
+        return self.data / f"{system.name}.held"
 
     def _address(self, system: System) -> tuple[str, str]:
         return self.environment["TEMPORAL_ADDRESS"], f"bench-{system.name}"
