@@ -35,13 +35,13 @@ def _line(axes: plt.Axes, rows: list[dict], of: str, *, scale: float = 1) -> Non
 
 
 def draw_history(rows: list[dict]) -> None:
-    """Bytes of history and of database against turns."""
+    """Bytes of history, and of what the checkpointer wrote, against turns."""
     _, (total, turn) = plt.subplots(1, 2, figsize=(12, 4.5))
     for of in _by_system(rows).values():
         _line(total, of, "history_bytes", scale=MIB)
         _line(total, of, "written_bytes", scale=MIB)
         _line(turn, of, "bytes_a_turn", scale=1024)
-    _finish(total, "MiB kept after so many turns")
+    _finish(total, "MiB written after so many turns")
     _finish(turn, "KiB a turn, the last 20")
 
 
