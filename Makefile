@@ -60,8 +60,8 @@ bench-history: programs $(BENCHES:%=.nightshift/bench/%/synced) ## history a tur
 bench-turn: programs $(BENCHES:%=.nightshift/bench/%/synced) ## time a turn beside peers; TURNS= SYSTEMS= LIMIT=
 	.venv/bin/python -m bench.turn --turns $(or $(TURNS),2000) --limit $(or $(LIMIT),7200) --systems "$(SYSTEMS)"
 
-bench-recover: programs $(BENCHES:%=.nightshift/bench/%/synced) ## kill -9 the worker at a turn; TURN= SYSTEMS=
-	.venv/bin/python -m bench.recover --turn $(or $(TURN),500) --systems "$(SYSTEMS)"
+bench-recover: programs $(BENCHES:%=.nightshift/bench/%/synced) ## kill -9 the worker at a turn; TURN= SYSTEMS= LIMIT=
+	.venv/bin/python -m bench.recover --turn $(or $(TURN),500) --limit $(or $(LIMIT),3600) --systems "$(SYSTEMS)"
 
 $(BENCHES:%=.nightshift/bench/%/synced): .nightshift/bench/%/synced: bench/requirements/%.txt | .venv/synced
 	@$(UV) venv --quiet --clear --python .venv/bin/python $(@D)
