@@ -1,6 +1,6 @@
 # Everything a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed here.
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo up doctor test test-long check format clean
+.PHONY: help setup programs demo up doctor test test-long check format clean bench-history bench-turn bench-recover
 
 # The first that runs and is new enough: a name on PATH may be a shim of a Python that is not there.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -10,7 +10,7 @@ UV := $(if $(HAS_UV),uv,.nightshift/uv/bin/uv)
 RUN := .venv/bin/python -m starter
 
 help: ## what there is to run
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 demo: setup ## build an example, from nothing to a running app; JSON=1 prints the result as JSON
 	@$(RUN) demo $(EXAMPLE) $(if $(JSON),--json)
@@ -52,6 +52,21 @@ setup: .venv/synced ## install what everything else needs
 	@echo "installing uv, once for this checkout"
 	@$(PYTHON) -m venv .nightshift/uv
 	@.nightshift/uv/bin/python -m pip install --quiet uv
+
+BENCHES := openai_agents pydantic_ai langgraph plot
+bench-history: programs $(BENCHES:%=.nightshift/bench/%/synced) ## history a turn, beside peers; TURNS= SYSTEMS= LIMIT=
+	.venv/bin/python -m bench.history --turns $(or $(TURNS),2000) --limit $(or $(LIMIT),7200) --systems "$(SYSTEMS)"
+
+bench-turn: programs $(BENCHES:%=.nightshift/bench/%/synced) ## time a turn beside peers; TURNS= SYSTEMS= LIMIT=
+	.venv/bin/python -m bench.turn --turns $(or $(TURNS),2000) --limit $(or $(LIMIT),7200) --systems "$(SYSTEMS)"
+
+bench-recover: programs $(BENCHES:%=.nightshift/bench/%/synced) ## kill -9 the worker at a turn; TURN= SYSTEMS= LIMIT=
+	.venv/bin/python -m bench.recover --turn $(or $(TURN),500) --limit $(or $(LIMIT),3600) --systems "$(SYSTEMS)"
+
+$(BENCHES:%=.nightshift/bench/%/synced): .nightshift/bench/%/synced: bench/requirements/%.txt | .venv/synced
+	@$(UV) venv --quiet --clear --python .venv/bin/python $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python -r $<
+	@touch $@
 
 clean: ## stop nothing, remove this checkout's environment and data
 	rm -rf .venv .nightshift

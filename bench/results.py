@@ -1,0 +1,38 @@
+"""Results on disk: a list of rows, one file a bench; a bench replaces the rows of the systems that it ran."""
+
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from bench.systems import BENCH, ENVIRONMENTS
+
+Row = dict[str, Any]
+
+
+def stamped(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the day and the machine."""
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {_system()}"
+    return [{**row, "date": today, "machine": machine} for row in rows]
+
+
+def _system() -> str:
+    told = platform.freedesktop_os_release() if platform.system() == "Linux" else {}
+    return told.get("PRETTY_NAME", platform.platform()).replace(" GNU/Linux", "").split(" (")[0]
+
+
+def write(bench: str, rows: Sequence[Row]) -> None:
+    """Put the rows into `bench/results/BENCH.json` and draw the plot beside it."""
+    path = BENCH / "results" / f"{bench}.json"
+    path.parent.mkdir(exist_ok=True)
+    fresh = {row["system"] for row in rows}
+    kept = json.loads(path.read_text()) if path.exists() else []
+    merged = [row for row in kept if row["system"] not in fresh] + stamped(rows)
+    path.write_text("[\n" + ",\n".join(json.dumps(row) for row in merged) + "\n]\n")
+    print(f"wrote {path.relative_to(BENCH.parent)}, {len(rows)} rows")
+    plotter = ENVIRONMENTS / "plot" / "bin" / "python"
+    subprocess.run([plotter, BENCH / "plot.py", bench], check=True)
