@@ -38,13 +38,11 @@ class Limits(NamedTuple):
 def capture(request: dict[str, Any]) -> dict[str, Any]:
     """Capture the workspace; `number` stays that of the last capture if nothing changed.
 
-    Raises RunnerFailure `workspace_replaced` if it is a symlink, as files from outside must not get in.
+    Raises RunnerFailure `workspace_replaced` if it is a link or a file, as nothing from outside may get in.
     """
     state = open_state(request)
-    if os.path.islink(request["workspace"]):
-        raise RunnerFailure(
-            "workspace_replaced", f"{request['workspace']} is a symlink now; it must be a folder."
-        )
+    if os.path.islink(state.workspace) or not os.path.isdir(state.workspace):
+        raise RunnerFailure("workspace_replaced", f"{state.workspace} is no folder now. Put a folder there.")
     with locked(state.path("captures", "lock")):
         return {"capture": _take(state, request)}
 

@@ -139,7 +139,8 @@ def _track(claim: Claim, command: str) -> None:
 
 def _cwd(claim: Claim) -> str:
     kept = read_text(claim.state.path("cwd"))
-    return kept if os.path.isdir(kept) else claim.state.workspace
+    places = [place for place in (kept, claim.state.workspace) if os.path.isdir(place)]
+    return places[0] if places else claim.state.home
 
 
 def _keep_cwd(claim: Claim) -> str:

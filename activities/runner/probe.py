@@ -23,5 +23,5 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "git": shutil.which("git") is not None,
         "free_bytes": disk.f_bavail * disk.f_frsize,
         "home": state.home,
-        "workspace": state.workspace,
+        "workspace": os.path.realpath(state.workspace),
     }

@@ -33,17 +33,23 @@ class State(NamedTuple):
 def open_state(request: dict[str, Any]) -> State:
     """Read where to work from a request; creates the state directory and the workspace.
 
+    A workspace that was replaced by a link is not followed: the file tools then find all paths outside it,
+    while a command can still put the folder back.
+
     Raises RunnerFailure if the workspace would hold the state.
     """
     home = os.path.realpath(os.path.expanduser(request["home"]))
-    workspace = os.path.realpath(os.path.expanduser(request["workspace"]))
+    given: str = request["workspace"]
+    parent, name = os.path.split(os.path.expanduser(given).rstrip("/"))
+    workspace = os.path.join(os.path.realpath(parent), name)
     state = State(home, workspace, int(request.get("generation", 0)))
     if (state.directory + "/").startswith(workspace + "/"):
         raise RunnerFailure(
             "invalid_request", f"The workspace {workspace} may not contain {state.directory}."
         )
     os.makedirs(state.directory, mode=0o700, exist_ok=True)
-    os.makedirs(workspace, exist_ok=True)
+    if not os.path.lexists(workspace):
+        os.makedirs(workspace, exist_ok=True)
     return state
 
 

@@ -181,3 +181,24 @@ def test_empty_file_is_said(box: Box):
     (box.workspace / "f").write_text("")
 
     assert box.run("read_file", path="f") == {"text": "(the file is empty)", "is_error": False}
+
+
+@pytest.mark.parametrize("target", [".", "/", "/nonexistent", ""], ids=["home", "root", "dangling", "file"])
+def test_a_replaced_workspace_opens_nothing_else(box: Box, target: str):
+    """Whatever stands in its place, the file tools refuse, and a command can put the folder back."""
+    box.workspace.rmdir()
+    box.workspace.symlink_to(target) if target else box.workspace.write_text("")
+    refused = [
+        box.run("read_file", path=".profile"),
+        box.run("grep", pattern="x"),
+        write(box, "w", "made", "x"),
+        edit(box, "e", "made", "x", "y"),
+    ]
+    told = box.bash("a", "true", capture=True)
+    mended = box.bash("b", f"rm {box.workspace} && mkdir {box.workspace}", capture=True)
+
+    assert [answer["text"] for answer in refused if not answer["is_error"]] in ([], ["No matches found"])
+    assert "no folder now" in told["capture_error"]["message"]
+    assert mended["capture"]["number"] == 1
+    assert not (box.home / "made").exists()
+    assert write(box, "v", "made", "x")["status"] == "done"
