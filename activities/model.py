@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -96,10 +97,15 @@ class Model(ports.Model):
             input_tokens=tokens,
             max_tokens=request.max_tokens,
             at=at,
+            lifetime=question.lifetime,
         )
         made = await self._purchases.reserve(order)
+        if isinstance(made, Refused) and order.lifetime == "1h":
+            # The longer life is a saving on slow turns; it must not send a build to sleep.
+            order = replace(order, lifetime="5m")
+            made = await self._purchases.reserve(order)
         if isinstance(made, Reservation):
-            return await self._buy(request, question.conversation(), made)
+            return await self._buy(request, question.conversation(order.lifetime), made)
         return made
 
     async def _shorten(self, request: ModelCall, question: Question, error: BadRequestError) -> Exception:

@@ -6,7 +6,8 @@ Opening an epoch is remembered in the transcript, so that every later attempt as
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from activities.conversation import Conversation, next_question, render
+from activities.conversation import Conversation, lifetime_after, next_question, render
+from activities.prices import Lifetime
 from activities.recap import recap
 from activities.rows import Row
 from activities.transcript import Transcript
@@ -33,9 +34,14 @@ class Question:
         """Whether a new epoch could be opened instead."""
         return len(self.path) >= SHORTEST_EPOCH
 
-    def conversation(self) -> Conversation:
+    @property
+    def lifetime(self) -> Lifetime:
+        """How long what is written to the cache should live."""
+        return lifetime_after(self.path)
+
+    def conversation(self, lifetime: Lifetime = "5m") -> Conversation:
         """Give what is sent."""
-        return render(self.path, self.text)
+        return render(self.path, self.text, lifetime=lifetime)
 
 
 class Questions:

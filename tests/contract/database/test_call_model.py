@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, text
 from temporalio.exceptions import ApplicationError
 
+from activities.entries import INPUT
 from activities.model import Model
 from activities.orders import Order, Reservation
 from activities.prices import Usage, price_of, worst_case
@@ -88,6 +89,64 @@ async def test_conversation_only_grows(desk, make_desk, control):
         assert (before["tools"], before["system"]) == (after["tools"], after["system"])
         assert before["messages"] == after["messages"][: len(before["messages"])]
     assert all(each["usage"]["cache_read_input_tokens"] > 0 for each in sent[1:])
+
+
+async def test_a_hundred_turns_read_almost_all_from_the_cache(desk, control):
+    """Of all input of a hundred turns with 3 KB each, the first included, 95 % and more is read."""
+    build = await desk.prepare(idea="[[script:long turns=150]] Count.")
+    await desk.set_user(cycle_budget=10_000_000_000)
+    await desk.set_money(100_000_000)
+    head = build.head
+    for turn in range(1, 101):
+        reply = await desk.call(build, head=head, turn=turn)
+        await answer(desk, reply, f"long turn {turn} of 150\n" + "x" * 3_000)
+        head = reply.head
+    used = [each["usage"] for each in await control.requests()]
+    read = sum(each["cache_read_input_tokens"] for each in used)
+    total = read + sum(each["input_tokens"] + each["cache_creation_input_tokens"] for each in used)
+
+    assert len(used) == 100
+    assert used[0]["cache_creation_input_tokens"] > 0
+    assert read / total >= 0.95
+
+
+async def test_slow_commands_are_followed_by_an_hours_cache(desk, control):
+    """After a command that asks for ten minutes, what is written lives an hour and is priced so."""
+    build = await desk.prepare(idea="[[script:long turns=6 slow=600]] Count.")
+    head = build.head
+    for turn in range(1, 4):
+        reply = await desk.call(build, head=head, turn=turn)
+        await answer(desk, reply, "x" * 5_000)
+        head = reply.head
+    written = [each["usage"]["cache_creation"] for each in await control.requests()]
+    entries = await desk.entries(build.build_id)
+
+    assert [each["ephemeral_1h_input_tokens"] > 0 for each in written] == [False, True, True]
+    assert [each["ephemeral_5m_input_tokens"] > 0 for each in written] == [True, False, False]
+    assert [entry["cache_write_1h_tokens"] for entry in entries] == [
+        each["ephemeral_1h_input_tokens"] for each in written
+    ]
+    for entry in entries:
+        usage = Usage(**{name: entry[name] for name in (*INPUT, "output_tokens")})
+        assert entry["cost"] == price_of(build.model, usage, at=None).microdollars <= entry["reserved"]
+
+
+async def test_an_hours_cache_never_sends_a_build_to_sleep(desk):
+    """Where only the price of the shorter life is left, that one is bought."""
+    build = await desk.prepare(idea="[[script:long turns=6 slow=600]] Count.")
+    reply = await desk.call(build)
+    await answer(desk, reply)
+    tokens = reply.input_tokens + reply.output_tokens + 500
+    short, long = (
+        worst_case(build.model, input_tokens=tokens, max_tokens=2_000, at=None, lifetime=each).microdollars
+        for each in ("5m", "1h")
+    )
+    await desk.set_money(reply.cost + (short + long) // 2)
+    following = await desk.call(build, head=reply.head, turn=2)
+    entry = (await desk.entries(build.build_id))[-1]
+
+    assert following.refused is None
+    assert entry["cache_write_1h_tokens"] == 0 < entry["cache_write_tokens"]
 
 
 async def test_reservation_covers_every_call(desk):
