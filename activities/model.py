@@ -35,6 +35,11 @@ SMALL_QUESTION = 4_000
 """Bytes of a question that is counted as one token a byte instead of asking the provider."""
 TOO_LONG = "prompt is too long"
 """How the provider says that the conversation does not fit the model."""
+NO_SHORTER = (
+    "The conversation does not fit the model and cannot be made shorter: the brief, its plan and the state "
+    "of the work alone are too long. The files are saved. Shorten the brief or the plan, or choose a model "
+    "with a larger context, and start the build again."
+)
 SETTLE_TRIES = 6
 """How often a whole reply is tried to be settled, at doubling intervals, while the database is away."""
 
@@ -85,9 +90,10 @@ class Model(ports.Model):
         most = await self._purchases.ceiling(
             request.user, request.model, max_tokens=request.max_tokens, at=at
         )
-        if tokens > most and question.is_long:
-            question = await self._questions.in_new_epoch(request.head, request.notes)
-            tokens = await self._count(request, question)
+        if (tokens > most or question.has_many_images) and not question.is_fresh:
+            shorter = await self._questions.in_new_epoch(request.head, request.notes)
+            if shorter is not None:
+                question, tokens = shorter, await self._count(request, shorter)
         order = Order(
             build_id=request.build_id,
             user=request.user,
@@ -110,9 +116,10 @@ class Model(ports.Model):
 
     async def _shorten(self, request: ModelCall, question: Question, error: BadRequestError) -> Exception:
         """Open a new epoch if the provider finds the conversation too long, and have the call retried."""
-        if TOO_LONG not in str(error.api_message) or not question.is_long:
+        if TOO_LONG not in str(error.api_message):
             return classify(error)
-        await self._questions.in_new_epoch(request.head, request.notes)
+        if question.is_fresh or not await self._questions.in_new_epoch(request.head, request.notes):
+            return ApplicationError(NO_SHORTER, type=FailureType.MODEL_REJECTED, non_retryable=True)
         return ApplicationError(
             "The conversation is too long for the model; it goes on in a shorter one.",
             type=FailureType.RETRYABLE,

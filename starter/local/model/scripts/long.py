@@ -1,8 +1,8 @@
-"""`long turns=N told=M slow=S`: N turns with about 5 KB of output or words each, then the end.
+"""`long turns=N told=M slow=S`: N turns with about 5 KB of output each, then the end.
 
-Each turn is one bash call, or, after each of those, M turns that only tell the founder something, which need
-no sandbox. With `slow` the commands ask for S seconds. The count is kept in the workspace and read from the
-results, so a changed context does not restart it.
+Each turn is one bash call, or, after each of those, M turns that only tell the founder something, which are
+short and need no sandbox. With `slow` the commands ask for S seconds. The count is kept in the workspace and
+read from the results, so a changed context does not restart it.
 """
 
 import re
@@ -15,7 +15,7 @@ DEFAULT_TURNS = 40
 _REACHED = re.compile(r"long turn (\d+) of \d+")
 _LINE = "the quick brown fox jumps over the lazy dog and rests" + "." * 8
 _OUTPUT = f"""python3 -c "for n in range(80): print('%03d' % n, '{_LINE}')\""""
-_WORDS = 40
+_WORDS = 12
 """Lines of a telling."""
 
 
