@@ -166,10 +166,10 @@ class Model(ports.Model):
                 text = reply.add(event)
                 if event.type == "message_start":
                     await self._note_input(reservation, reply)
-                for sentence in sentences.add(text):
+                # Two blocks of text are two texts; what a cut stream leaves unfinished is not told.
+                ended = sentences.rest if event.type == "content_block_stop" else list[str]
+                for sentence in [*sentences.add(text), *ended()]:
                     await self._tell(request, sentence)
-            for sentence in sentences.rest():
-                await self._tell(request, sentence)
             return str(stream.response.headers.get("request-id", ""))
 
     @asynccontextmanager

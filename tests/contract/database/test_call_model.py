@@ -11,10 +11,12 @@ from sqlalchemy import select, text
 from temporalio.exceptions import ApplicationError
 
 from activities.entries import INPUT
+from activities.failures import NO_CREDIT
 from activities.model import Model
 from activities.orders import Order, Reservation
 from activities.prices import Usage, price_of, worst_case
 from activities.tables import transcript
+from workflows.catalogue import InvalidToolCall, parse_call
 from workflows.errors import FailureType
 from workflows.models import PreparedBuild
 from workflows.turns import ModelCall, ModelReply, Refusal
@@ -273,7 +275,7 @@ async def test_broken_stream_is_no_reply(desk, control, kind):
 async def test_refused_request_costs_nothing(desk, control, kind):
     """When the provider answers with an error nothing was bought: the money is free again."""
     build = await desk.prepare(idea=LONG)
-    await control.faults({"kind": kind, "seconds": 7})
+    await control.faults({"kind": kind, "seconds": 7.5})
     with pytest.raises(ApplicationError) as caught:
         await desk.call(build)
     [entry] = await desk.entries(build.build_id)
@@ -281,7 +283,7 @@ async def test_refused_request_costs_nothing(desk, control, kind):
     assert caught.value.type == FailureType.RETRYABLE
     assert (entry["state"], entry["cost"]) == ("released", 0)
     if kind == "rate_limit":
-        assert caught.value.next_retry_delay == timedelta(seconds=7)
+        assert caught.value.next_retry_delay == timedelta(seconds=7.5)
 
 
 async def test_unreachable_provider_costs_nothing(make_desk):
@@ -295,17 +297,21 @@ async def test_unreachable_provider_costs_nothing(make_desk):
     assert await desk.entries(build.build_id) == []
 
 
-async def test_rejected_request_is_not_retried(desk, control):
-    """A spend limit set at the provider stops at once and says so."""
+@pytest.mark.parametrize("kind", ["spend_limit", "no_credit", "billing", "tier_limit", "contract_limit"])
+async def test_a_bill_or_a_spend_limit_stops_with_a_clear_word(desk, control, kind):
+    """What only money mends is not asked again; the founder reads what the provider said and what to do."""
     build = await desk.prepare(idea=LONG)
-    await control.faults({"kind": "spend_limit"})
+    await control.faults({"kind": kind})
     with pytest.raises(ApplicationError) as caught:
         await desk.call(build)
     [entry] = await desk.entries(build.build_id)
 
     assert caught.value.type == FailureType.MODEL_REJECTED
     assert caught.value.non_retryable
-    assert entry["state"] == "released"
+    assert NO_CREDIT in caught.value.message
+    assert any(word in caught.value.message for word in ("limit", "credit balance", "billing"))
+    assert (entry["state"], entry["cost"]) == ("released", 0)
+    assert len(await control.requests()) == 0
 
 
 async def test_pings_alone_are_a_stall(desk, control):
@@ -377,6 +383,8 @@ async def test_broken_tool_call_is_kept_as_it_came(desk, control):
     following = await desk.call(build, head=reply.head, turn=2)
 
     assert set(given) == {"malformed_json"}
+    with pytest.raises(InvalidToolCall, match="malformed_json"):
+        parse_call(call.tool, given)
     assert following.refused is None
 
 
@@ -388,6 +396,30 @@ async def test_watchers_read_sentences(desk):
 
     assert [event.fields["text"] for event in said] == ["Nothing needs building here.", "(Asked 1 times.)"]
     assert said[0].fields["turn"] == 1
+
+
+async def test_thinking_is_never_told(desk):
+    """Thinking and text are kept apart: watchers, those who join late too, read the words for people only."""
+    build = await desk.prepare(idea=LONG)
+    reply = await desk.call(build)
+    blocks = json.loads((await desk.transcript.path(reply.head))[-1].body)
+    told = [event for event in await desk.events.read(build.build_id) if event.type == "agent.thinking"]
+
+    assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use"]
+    assert blocks[0]["thinking"] == "Number 1 comes next."
+    assert [event.fields["text"] for event in told] == [blocks[1]["text"]]
+
+
+async def test_half_a_sentence_is_not_told(desk, control):
+    """Of a stream that breaks off, watchers have read whole sentences only."""
+    build = await desk.prepare()
+    await control.faults({"kind": "cut", "after_events": 4})
+    with pytest.raises(ApplicationError):
+        await desk.call(build)
+    told = await desk.events.read(build.build_id)
+
+    assert ["agent.thinking", "agent.retrying"] == [event.type for event in told]
+    assert "Nothing needs building here." == told[0].fields["text"]
 
 
 @pytest.mark.parametrize("by", ["setting", "row", "suspension"])
