@@ -87,8 +87,9 @@ class Questions:
 
     async def _recap(self, question: Question, notes: Sequence[str]) -> str:
         rows = list(question.path)
+        results = await self._transcript.results_for(question.parent.id)
         while (older := rows[0].parent_id) is not None:
             rows = [*await self._transcript.path(older), *rows]
-        results = await self._transcript.results_for(question.parent.id)
+            results |= await self._transcript.results_for(older)
         within = question.weight * MOST_LEFT // 100 - weight(question.path[0].body)
         return recap(rows, results, notes, within=within)

@@ -5,7 +5,7 @@ Nothing is paraphrased. Where it must be shorter, stale tool output goes first, 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from activities.prompt import read_plan
@@ -41,6 +41,8 @@ DETAILS = (
 )
 """From the fullest to the tightest."""
 
+_HEAD = ("brief", "state")
+"""The blocks that each later epoch begins with."""
 _OPENING = (
     "# Where we are\n\nThis conversation grew long and goes on here. What follows was taken from it as it "
     "stood. The files in the workspace are as you left them: look at them for anything that is not said here."
@@ -52,15 +54,15 @@ def recap(
 ) -> str:
     """Give the JSON text of the first message of a new epoch, as full as `within` allows, else the tightest.
 
-    `rows` are all rows of all epochs up to the last reply, `results` those of its tool calls; `within` is a
-    weight, see `rows.weight`.
+    `rows` are all rows of all epochs up to the last reply, `results` those that stand in no row: of the last
+    reply of each epoch. `within` is a weight, see `rows.weight`.
     """
     first = next(row for row in rows if row.role == "user")
     brief = json.loads(first.body)[0]
-    turns = [row for row in rows if row.role != "system" and row.id != first.id and not _is_recap(row)]
-    newest = {each: json.loads(result.body) for each, result in results.items()}
-    story = read_story(turns, newest, notes)
-    added = [*_pictures(newest.values()), *_words(notes)]
+    turns = [_without_recap(row) for row in rows if row.role != "system" and row.id != first.id]
+    unsent = {each: json.loads(result.body) for each, result in results.items()}
+    story = read_story(turns, unsent, notes)
+    added = [*_pictures(rows[-1], unsent), *_words(notes)]
     made = ""
     for detail in DETAILS:
         made = dump([brief, {"type": "text", "text": _render(story, brief["text"], detail)}, *added])
@@ -86,7 +88,7 @@ def _render(story: Story, brief: str, detail: Detail) -> str:
     if story.turns:
         last = len(story.turns) - 1
         told = [
-            _turn(turn, detail.newest if number == last else detail.stale)
+            _turn(turn, detail, chars=detail.newest if number == last else detail.stale)
             for number, turn in enumerate(story.turns)
         ][-detail.turns :]
         parts.append("## Your last turns\n\n" + "\n\n---\n\n".join(told))
@@ -114,20 +116,19 @@ def _failures(story: Story, detail: Detail) -> list[str]:
     return [f"{call}\n{_end(output, detail.width)}" for call, output in story.failures.items()]
 
 
-def _turn(turn: Sequence[Told], chars: int) -> str:
-    return "\n\n".join(
-        told.said if told.answer is None else _call(told.said, told.answer, chars) for told in turn
-    )
+def _turn(turn: Sequence[Told], detail: Detail, *, chars: int) -> str:
+    parts: list[str] = []
+    for told in turn:
+        answer = f"\n{_shorten(told.answer, chars)}" if told.answer is not None and chars else ""
+        parts.append(_shorten(told.said, detail.newest) + answer)
+    return "\n\n".join(parts)
 
 
-def _call(said: str, answer: str, chars: int) -> str:
-    return f"{said}\n{_shorten(answer, chars)}" if chars else said
-
-
-def _pictures(answers: Any) -> list[Any]:
+def _pictures(last: Row, unsent: Mapping[str, Any]) -> list[Any]:
     """Give the pictures of the last reply's calls: the model asked for them and has not seen them."""
-    content = [
-        block for answer in answers if isinstance(answer["content"], list) for block in answer["content"]
+    answers = [unsent[call["id"]] for call in blocks_of(last, "tool_use") if call["id"] in unsent]
+    content: list[Any] = [
+        block for answer in answers if not isinstance(answer["content"], str) for block in answer["content"]
     ]
     return [block for block in content if block.get("type") == "image"][-MOST_PICTURES:]
 
@@ -136,9 +137,13 @@ def _words(notes: Sequence[str]) -> list[Any]:
     return [{"type": "text", "text": note} for note in notes if note.strip()]
 
 
-def _is_recap(row: Row) -> bool:
-    """Tell the first message of a later epoch: what it holds is read from the rows themselves."""
-    return row.role == "user" and any(block["text"].startswith(_OPENING) for block in blocks_of(row, "text"))
+def _without_recap(row: Row) -> Row:
+    """Leave of the first message of a later epoch what was added to it: the rest stands in older rows."""
+    blocks: list[Any] = json.loads(row.body)
+    is_recap = row.role == "user" and any(
+        block.get("text", "").startswith(_OPENING) for block in blocks[: len(_HEAD)]
+    )
+    return replace(row, body=dump(blocks[len(_HEAD) :])) if is_recap else row
 
 
 def _shorten(text: str, chars: int) -> str:

@@ -67,14 +67,13 @@ class Story:
     turns: list[list[Told]] = field(default_factory=list[list[Told]])
 
 
-def read_story(rows: Sequence[Row], newest: Mapping[str, Any], notes: Sequence[str]) -> Story:
+def read_story(rows: Sequence[Row], unsent: Mapping[str, Any], notes: Sequence[str]) -> Story:
     """Read the rows of all epochs without their first messages.
 
-    `newest` are the answers, by tool_use id, to the last reply's calls, and `notes` what will be said with
-    them: no row holds these yet.
+    `unsent` are answers, by tool_use id, that no row holds, as are `notes`, what will be said next.
     """
     story = Story()
-    answers = dict(newest) | {
+    answers = dict(unsent) | {
         block["tool_use_id"]: block for row in rows for block in blocks_of(row, "tool_result")
     }
     for row in rows:

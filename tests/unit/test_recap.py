@@ -1,6 +1,7 @@
 """A new epoch begins with what was said and done, as it stands in the rows."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -245,3 +246,26 @@ def test_the_tightest_recap_stays_small_however_long_the_build():
     assert sizes[1] < sizes[0] * 1.05 < 12_000
     assert "- (105 older ones left out)" in state
     assert "Step 119." in state
+
+
+def test_what_came_with_an_epochs_first_message_is_told_in_the_next():
+    """Notes that were added to a recap stand nowhere else, and the answers it told of stand in no row."""
+    broken = ToolResult(
+        tool_use_id="t6",
+        body=dump(answer(6, "no disk", is_error=True)),
+        preview="",
+        is_error=True,
+        generation=1,
+    )
+    began = json.loads(recap(STORY, {"t6": broken}, ("[founder] No cookies.",), within=AMPLE))
+    later = [*STORY, *(replace(row, id=row.id + 100) for row in rows(began, [text("I see.")])[1:])]
+    state = told(later, results={"t6": broken})[1]
+
+    assert 1 == state.count("- [founder] No cookies.")
+    assert "- faq" not in state
+    assert "- document: faq\nno disk" in state
+
+
+def test_words_of_the_last_turn_are_cut_too():
+    """However much the model said at once."""
+    assert weight(recap(rows(FIRST, [text("w" * 90_000)]), {}, (), within=0)) < 2_000
