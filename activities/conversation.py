@@ -4,20 +4,32 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from temporalio.exceptions import ApplicationError
 
+from activities.prices import Lifetime
 from activities.rows import Row, dump
 from activities.transcript import ToolResult
 from workflows.catalogue import is_changing, label
 from workflows.payload import PREVIEW_CHARS
 from workflows.turns import ToolCall
 
-MARK = {"cache_control": {"type": "ephemeral"}}
-"""Says: what comes up to here may be cached. A request may hold four."""
+MARKS: dict[Lifetime, dict[str, Any]] = {
+    "5m": {"cache_control": {"type": "ephemeral"}},
+    "1h": {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+}
+"""Says: what comes up to here may be cached. A request may hold four, the longer-lived first."""
 MARKED_MESSAGES = 2
 """How many of the newest user messages end in a mark: the older is where the last request wrote its cache."""
+SPACING = 15
+"""Blocks after which a long turn gets a mark of its own: the cache looks back 20 blocks from a mark."""
+SLOW_SECONDS = 240
+"""A command that may take so long outlives a cache of five minutes."""
+SLOW_REPLIES = 3
+"""How many of the newest replies are looked at for slow commands."""
+_UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +41,7 @@ class Conversation:
     messages: list[Any]
 
 
-def render(path: Sequence[Row], question: str) -> Conversation:
+def render(path: Sequence[Row], question: str, *, lifetime: Lifetime = "5m") -> Conversation:
     """Render a path and the next user message; a reply without content is left out, as the API refuses it."""
     prefix = json.loads(path[0].body)
     turns = [(row.role, row.body) for row in path[1:]]
@@ -38,11 +50,15 @@ def render(path: Sequence[Row], question: str) -> Conversation:
     messages: list[dict[str, Any]] = [
         {"role": role, "content": json.loads(body)} for role, body in turns if body != "[]"
     ]
-    for message in [each for each in messages if each["role"] == "user"][-MARKED_MESSAGES:]:
-        message["content"][-1] |= MARK
-    prefix["tools"][-1] |= MARK
-    prefix["system"][-1] |= MARK
+    for block in _marked(prefix, messages):
+        block.update(MARKS[lifetime])
     return Conversation(tools=prefix["tools"], system=prefix["system"], messages=messages)
+
+
+def lifetime_after(path: Sequence[Row]) -> Lifetime:
+    """Choose how long the cache must live: an hour while the newest replies run slow commands."""
+    replies = [row for row in path if row.role == "assistant"][-SLOW_REPLIES:]
+    return "1h" if any(_is_slow(block) for row in replies for block in tool_uses(row.body)) else "5m"
 
 
 def next_question(head: Row, results: Mapping[str, ToolResult], notes: Sequence[str]) -> str:
@@ -71,6 +87,35 @@ def preview(body: str, calls: Sequence[ToolCall]) -> str:
     """Give the start of what a reply says to people, else what it does."""
     said = "\n".join(block["text"] for block in json.loads(body) if block.get("type") == "text")
     return (" ".join(said.split()) or "; ".join(call.label for call in calls))[:PREVIEW_CHARS]
+
+
+def _marked(prefix: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Choose up to four blocks to mark: system, where the last request ended, this one's end, and a spare.
+
+    The spare breaks up a long turn; otherwise it ends the tools, which other system prompts may share.
+    """
+    blocks = [block for message in messages for block in message["content"]]
+    lengths = accumulate(len(message["content"]) for message in messages)
+    ends = [
+        length - 1 for message, length in zip(messages, lengths, strict=True) if message["role"] == "user"
+    ][-MARKED_MESSAGES:]
+    begin = ends[0] + 1 if len(ends) > 1 else 0
+    spare = _spare(blocks[begin : ends[-1]]) or prefix["tools"][-1]
+    return [spare, prefix["system"][-1], *(blocks[end] for end in ends)]
+
+
+def _spare(turn: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Give the block of a long turn that gets a mark of its own; none in a short one."""
+    if len(turn) < SPACING:
+        return None
+    return next((block for block in reversed(turn[:SPACING]) if block["type"] not in _UNMARKABLE), None)
+
+
+def _is_slow(block: Mapping[str, Any]) -> bool:
+    given = block["input"]
+    seconds = given.get("timeout_seconds")
+    is_long = isinstance(seconds, (int, float)) and seconds >= SLOW_SECONDS
+    return block["name"] == "bash" and (is_long or given.get("background") is True)
 
 
 def _tool_call(block: dict[str, Any]) -> ToolCall:

@@ -11,7 +11,7 @@ from activities.money_tables import ledger
 from activities.orders import Bought, Order
 from activities.prices import Usage, price_of
 
-INPUT = ("input_tokens", "cache_read_tokens", "cache_write_tokens")
+INPUT = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
 """The columns that are known once a stream has begun."""
 
 

@@ -26,6 +26,19 @@ DETAIL_CHARS = 300
 """How much of a provider's sentence is shown."""
 
 
+NO_CREDIT = (
+    "Add credit or raise the spend limit in the console of the model's provider, then start the build again: "
+    "its files are saved."
+)
+"""What a founder can do when the provider wants money."""
+
+_UNPAID = (
+    anthropic.PaymentRequiredError,
+    anthropic.ContractSpendLimitReachedError,
+    anthropic.EnforcedSpendLimitReachedError,
+)
+_UNPAID_WORDS = ("credit balance is too low", "specified api usage limits")
+"""Bills that come as a plain 400 without a code: only the words tell."""
 _PASSING_TYPES = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
 _SERVERS_FAULT = 500
@@ -65,7 +78,8 @@ def classify(error: BaseException) -> ApplicationError:
         )
     if isinstance(error, anthropic.AnthropicError) and verdict_on(type(error)) is not Verdict.BUG:
         return ApplicationError(
-            f"The model's provider refuses this for good ({facts}): {_sentence(error)}",
+            f"The model's provider refuses this for good ({facts}): {_sentence(error)}"
+            + (f" {NO_CREDIT}" if _is_unpaid(error) else ""),
             type=FailureType.MODEL_REJECTED,
             non_retryable=True,
         )
@@ -141,6 +155,12 @@ def _code(error: BaseException) -> str | None:
         answer: Any = getattr(error, "response", {})
         return str(answer.get("Error", {}).get("Code"))
     return getattr(error, "error_code", None)
+
+
+def _is_unpaid(error: anthropic.AnthropicError) -> bool:
+    """Tell whether the provider refuses because of a bill or a spend limit, which no retry can mend."""
+    said = _sentence(error).lower()
+    return isinstance(error, _UNPAID) or any(words in said for words in _UNPAID_WORDS)
 
 
 def _sentence(error: anthropic.AnthropicError) -> str:

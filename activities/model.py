@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,10 +30,15 @@ from workflows import ports
 from workflows.errors import FailureType
 from workflows.turns import ModelCall, ModelReply
 
-SMALL_QUESTION = 4_000
+SMALL_QUESTION = 6_000
 """Bytes of a question that is counted as one token a byte instead of asking the provider."""
 TOO_LONG = "prompt is too long"
 """How the provider says that the conversation does not fit the model."""
+NO_SHORTER = (
+    "The conversation does not fit the model and cannot be made shorter: the brief, its plan and the state "
+    "of the work alone are too long. The files are saved. Shorten the brief or the plan, or choose a model "
+    "with a larger context, and start the build again."
+)
 SETTLE_TRIES = 6
 """How often a whole reply is tried to be settled, at doubling intervals, while the database is away."""
 
@@ -83,9 +89,11 @@ class Model(ports.Model):
         most = await self._purchases.ceiling(
             request.user, request.model, max_tokens=request.max_tokens, at=at
         )
-        if (tokens > most or request.compact) and question.is_long:
-            question = await self._questions.in_new_epoch(request.head, request.notes)
-            tokens = await self._count(request, question)
+        too_long = tokens > most or question.has_many_images or request.compact
+        if too_long and not question.is_fresh:
+            shorter = await self._questions.in_new_epoch(request.head, request.notes)
+            if shorter is not None:
+                question, tokens = shorter, await self._count(request, shorter)
         order = Order(
             build_id=request.build_id,
             user=request.user,
@@ -95,17 +103,23 @@ class Model(ports.Model):
             input_tokens=tokens,
             max_tokens=request.max_tokens,
             at=at,
+            lifetime=question.lifetime,
         )
         made = await self._purchases.reserve(order)
+        if isinstance(made, Refused) and order.lifetime == "1h":
+            # The longer life is a saving on slow turns; it must not send a build to sleep.
+            order = replace(order, lifetime="5m")
+            made = await self._purchases.reserve(order)
         if isinstance(made, Reservation):
-            return await self._buy(request, question.conversation(), made)
+            return await self._buy(request, question.conversation(order.lifetime), made)
         return made
 
     async def _shorten(self, request: ModelCall, question: Question, error: BadRequestError) -> Exception:
         """Open a new epoch if the provider finds the conversation too long, and have the call retried."""
-        if TOO_LONG not in str(error.api_message) or not question.is_long:
+        if TOO_LONG not in str(error.api_message):
             return classify(error)
-        await self._questions.in_new_epoch(request.head, request.notes)
+        if question.is_fresh or not await self._questions.in_new_epoch(request.head, request.notes):
+            return ApplicationError(NO_SHORTER, type=FailureType.MODEL_REJECTED, non_retryable=True)
         return ApplicationError(
             "The conversation is too long for the model; it goes on in a shorter one.",
             type=FailureType.RETRYABLE,
@@ -152,10 +166,10 @@ class Model(ports.Model):
                 text = reply.add(event)
                 if event.type == "message_start":
                     await self._note_input(reservation, reply)
-                for sentence in sentences.add(text):
+                # Two blocks of text are two texts; what a cut stream leaves unfinished is not told.
+                ended = sentences.rest if event.type == "content_block_stop" else list[str]
+                for sentence in [*sentences.add(text), *ended()]:
                     await self._tell(request, sentence)
-            for sentence in sentences.rest():
-                await self._tell(request, sentence)
             return str(stream.response.headers.get("request-id", ""))
 
     @asynccontextmanager

@@ -66,6 +66,7 @@ ledger = sa.Table(
     count("input_tokens"),
     count("cache_read_tokens"),
     count("cache_write_tokens"),
+    count("cache_write_1h_tokens"),
     count("output_tokens"),
     words("stop_reason"),
     words("request_id"),

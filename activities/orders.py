@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from activities.prices import Usage
+from activities.prices import Lifetime, Usage
 from activities.rows import Row
 from workflows.turns import Balance, Refusal
 
@@ -24,6 +24,8 @@ class Order:
     max_tokens: int
     at: datetime
     """Server time of the activity."""
+    lifetime: Lifetime = "5m"
+    """Of what the call writes to the cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

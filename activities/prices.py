@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from importlib.metadata import version
+from typing import Literal, TypeAlias
 
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.types import PriceCalculation
 
 PROVIDER = "anthropic"
+Lifetime: TypeAlias = Literal["5m", "1h"]
+"""How long what a call writes to the cache lives; the longer is the dearer write."""
 _DATA = f"genai-prices-{version('genai-prices')}"
 
 
@@ -25,6 +28,9 @@ class Usage:
     input_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    """Of both lifetimes."""
+    cache_write_1h_tokens: int = 0
+    """The part of them that lives an hour."""
     output_tokens: int = 0
 
 
@@ -52,14 +58,22 @@ def price_of(model: str, usage: Usage, *, at: datetime | None) -> Price:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
     )
     found = _calculate(model, counted, at=at)
     return Price(_microdollars(found.total_price), f"{found.provider.id}/{found.model.id}@{_DATA}")
 
 
-def worst_case(model: str, *, input_tokens: int, max_tokens: int, at: datetime | None) -> Price:
+def worst_case(
+    model: str, *, input_tokens: int, max_tokens: int, at: datetime | None, lifetime: Lifetime = "5m"
+) -> Price:
     """Price the dearest way a call can go: all input written to the cache, all output used."""
-    usage = Usage(input_tokens=input_tokens, cache_write_tokens=input_tokens, output_tokens=max_tokens)
+    usage = Usage(
+        input_tokens=input_tokens,
+        cache_write_tokens=input_tokens,
+        cache_write_1h_tokens=input_tokens if lifetime == "1h" else 0,
+        output_tokens=max_tokens,
+    )
     return price_of(model, usage, at=at)
 
 
@@ -71,11 +85,19 @@ def context_ceiling(model: str, *, money: int, max_tokens: int, at: datetime | N
 
 
 def affordable_tokens(
-    model: str, *, input_tokens: int, max_tokens: int, within: int, at: datetime | None
+    model: str,
+    *,
+    input_tokens: int,
+    max_tokens: int,
+    within: int,
+    at: datetime | None,
+    lifetime: Lifetime = "5m",
 ) -> int:
     """Give the largest output ceiling up to `max_tokens` whose worst case fits; zero or less: none does."""
-    bare = worst_case(model, input_tokens=input_tokens, max_tokens=0, at=at).microdollars
-    full = worst_case(model, input_tokens=input_tokens, max_tokens=max_tokens, at=at).microdollars
+    bare, full = (
+        worst_case(model, input_tokens=input_tokens, max_tokens=most, at=at, lifetime=lifetime).microdollars
+        for most in (0, max_tokens)
+    )
     if full <= within:
         return max_tokens
     # One token less than the share: both ends were rounded up.

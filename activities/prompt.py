@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from workflows.models import Answer, BuildPlan
 
@@ -109,6 +109,16 @@ def first_message(
     """Give the content of the first user message: brief, interview, plan and what to do."""
     parts = (_brief(brief), _answers(answers), _plan(plan), _task(is_further=is_further))
     return [{"type": "text", "text": "\n\n".join(parts)}]
+
+
+def read_plan(text: str) -> BuildPlan:
+    """Read the build plan back out of the first message; an empty one where it holds none."""
+    _, _, rest = text.rpartition("<build_plan>\n")
+    given, found, _ = rest.partition("\n</build_plan>")
+    try:
+        return BuildPlan.model_validate_json(given) if found else BuildPlan()
+    except ValidationError:  # a founder's own words may look like a plan
+        return BuildPlan()
 
 
 def _brief(brief: dict[str, JsonValue]) -> str:

@@ -203,7 +203,14 @@ def _offer(order: Order, day: Day, sums: Sums) -> tuple[int, int, str]:
         max_tokens=order.max_tokens,
         within=left,
         at=order.at,
+        lifetime=order.lifetime,
     )
     tokens = max(smallest, fitting)
-    price = worst_case(order.model, input_tokens=order.input_tokens, max_tokens=tokens, at=order.at)
+    price = worst_case(
+        order.model,
+        input_tokens=order.input_tokens,
+        max_tokens=tokens,
+        at=order.at,
+        lifetime=order.lifetime,
+    )
     return tokens, price.microdollars, price.price_id

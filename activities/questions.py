@@ -6,13 +6,16 @@ Opening an epoch is remembered in the transcript, so that every later attempt as
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from activities.conversation import Conversation, next_question, render
+from activities.conversation import Conversation, lifetime_after, next_question, render
+from activities.prices import Lifetime
 from activities.recap import recap
-from activities.rows import Row
+from activities.rows import Row, images_in, weight
 from activities.transcript import Transcript
 
-SHORTEST_EPOCH = 12
-"""Rows that an epoch must have before another is opened: otherwise nothing would be gained."""
+MOST_LEFT = 40
+"""Percent of what is sent that a new epoch may begin with; under half, as bytes only stand for tokens."""
+MOST_IMAGES = 15
+"""Images in a conversation above which a new epoch is opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +32,28 @@ class Question:
         return self.path[-1]
 
     @property
-    def is_long(self) -> bool:
-        """Whether a new epoch could be opened instead."""
-        return len(self.path) >= SHORTEST_EPOCH
+    def is_fresh(self) -> bool:
+        """Whether it begins an epoch that was opened to make it shorter."""
+        return len(self.path) == 1 and self.parent.parent_id is not None
 
-    def conversation(self) -> Conversation:
+    @property
+    def weight(self) -> int:
+        """What is sent weighs so much; see `rows.weight`."""
+        return sum(weight(row.body) for row in self.path) + weight(self.text)
+
+    @property
+    def has_many_images(self) -> bool:
+        """Whether it is time for the images to leave."""
+        return sum(images_in(row.body) for row in self.path) + images_in(self.text) > MOST_IMAGES
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """How long what is written to the cache should live."""
+        return lifetime_after(self.path)
+
+    def conversation(self, lifetime: Lifetime = "5m") -> Conversation:
         """Give what is sent."""
-        return render(self.path, self.text)
+        return render(self.path, self.text, lifetime=lifetime)
 
 
 class Questions:
@@ -46,21 +64,32 @@ class Questions:
 
     async def after(self, head: int, notes: Sequence[str]) -> Question:
         """Give the question that follows a head; in a new epoch if one was opened there."""
+        question = await self._in_this_epoch(head, notes)
+        if (root := await self._transcript.epoch_at(head)) is None:
+            return question
+        return Question(path=await self._transcript.path(root), text=await self._recap(question, notes))
+
+    async def in_new_epoch(self, head: int, notes: Sequence[str]) -> Question | None:
+        """Open a new epoch after a head and give its first question.
+
+        None, and nothing is opened, where even the tightest recap would not halve what is sent.
+        """
+        question = await self._in_this_epoch(head, notes)
+        text = await self._recap(question, notes)
+        if weight(question.path[0].body) + weight(text) > question.weight * MOST_LEFT // 100:
+            return None
+        return Question(path=await self._transcript.path(await self._transcript.open_epoch(head)), text=text)
+
+    async def _in_this_epoch(self, head: int, notes: Sequence[str]) -> Question:
         path = await self._transcript.path(head)
-        if (root := await self._transcript.epoch_at(head)) is not None:
-            return await self._in_epoch(root, head, notes)
         results = await self._transcript.results_for(head)
         return Question(path=path, text=next_question(path[-1], results, notes))
 
-    async def in_new_epoch(self, head: int, notes: Sequence[str]) -> Question:
-        """Open a new epoch after a head and give its first question."""
-        return await self._in_epoch(await self._transcript.open_epoch(head), head, notes)
-
-    async def _in_epoch(self, root: int, head: int, notes: Sequence[str]) -> Question:
-        results = await self._transcript.results_for(head)
-        path = await self._transcript.path(head)
-        next_question(path[-1], results, notes)  # raises where a result is missing
-        rows = list(path)
+    async def _recap(self, question: Question, notes: Sequence[str]) -> str:
+        rows = list(question.path)
+        results = await self._transcript.results_for(question.parent.id)
         while (older := rows[0].parent_id) is not None:
             rows = [*await self._transcript.path(older), *rows]
-        return Question(path=await self._transcript.path(root), text=recap(rows, results, notes))
+            results |= await self._transcript.results_for(older)
+        within = question.weight * MOST_LEFT // 100 - weight(question.path[0].body)
+        return recap(rows, results, notes, within=within)

@@ -1,130 +1,157 @@
 """What a new epoch of a conversation starts with: the state of the work, rendered anew from the rows. Pure.
 
-Nothing is paraphrased: what was said, done and decided is picked out of the old epochs as it stands there.
+Nothing is paraphrased. Where it must be shorter, stale tool output goes first, then the oldest lines.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from activities.rows import Row, dump
+from activities.prompt import read_plan
+from activities.rows import Row, dump, weight
+from activities.story import Story, Told, blocks_of, read_story
 from activities.transcript import ToolResult
-from workflows.catalogue import label
 
-ALLOWANCE_NOTE = "[allowance]"
-"""Begins a note that only held for its day."""
-STORIES = 60
-"""Narrations kept, newest."""
-COMMANDS = 25
-"""Commands kept, newest."""
-NOTES = 30
-"""Notes kept, newest."""
-RECENT_TURNS = 6
-"""Turns whose words and results are kept."""
-RESULT_CHARS = 1_500
-"""What is kept of each of their results, from its head and its tail."""
+MOST_PICTURES = 4
+"""Pictures that the model has asked for and not seen yet, newest; all others leave."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """How much is told."""
+
+    turns: int
+    """Newest turns whose words and results are told."""
+    newest: int
+    """Characters of each result of the last turn, which the model may not have seen."""
+    stale: int
+    """Characters of each older result; 0: none."""
+    lines: int
+    """Newest lines of each list."""
+    width: int
+    """Characters of a line."""
+
+
+DETAILS = (
+    Detail(turns=6, newest=8_000, stale=1_500, lines=60, width=2_000),
+    Detail(turns=6, newest=3_000, stale=200, lines=60, width=1_000),
+    Detail(turns=3, newest=1_500, stale=0, lines=40, width=400),
+    Detail(turns=1, newest=400, stale=0, lines=15, width=160),
+)
+"""From the fullest to the tightest."""
+
+_HEAD = ("brief", "state")
+"""The blocks that each later epoch begins with."""
 _OPENING = (
     "# Where we are\n\nThis conversation grew long and goes on here. What follows was taken from it as it "
     "stood. The files in the workspace are as you left them: look at them for anything that is not said here."
 )
 
 
-@dataclass
-class _Story:
-    """What is picked out of the rows."""
+def recap(
+    rows: Sequence[Row], results: Mapping[str, ToolResult], notes: Sequence[str], *, within: int
+) -> str:
+    """Give the JSON text of the first message of a new epoch, as full as `within` allows, else the tightest.
 
-    stories: list[str] = field(default_factory=list[str])
-    guide: dict[str, None] = field(default_factory=dict[str, None])
-    files: dict[str, None] = field(default_factory=dict[str, None])
-    commands: list[str] = field(default_factory=list[str])
-    notes: list[str] = field(default_factory=list[str])
-    turns: list[str] = field(default_factory=list[str])
-
-
-def recap(rows: Sequence[Row], results: Mapping[str, ToolResult], notes: Sequence[str]) -> str:
-    """Give the JSON text of the first message of a new epoch.
-
-    `rows` are all rows of all epochs up to the last reply, `results` those of its tool calls.
+    `rows` are all rows of all epochs up to the last reply, `results` those that stand in no row: of the last
+    reply of each epoch. `within` is a weight, see `rows.weight`.
     """
     first = next(row for row in rows if row.role == "user")
-    turns = [row for row in rows if row.role != "system" and row.id != first.id and not _is_recap(row)]
-    story = _read(turns, {each: json.loads(result.body) for each, result in results.items()})
-    content: list[Any] = [json.loads(first.body)[0], {"type": "text", "text": _render(story)}]
-    return dump(content + [{"type": "text", "text": note} for note in notes if note.strip()])
+    brief = json.loads(first.body)[0]
+    turns = [_without_recap(row) for row in rows if row.role != "system" and row.id != first.id]
+    unsent = {each: json.loads(result.body) for each, result in results.items()}
+    story = read_story(turns, unsent, notes)
+    added = [*_pictures(rows[-1], unsent), *_words(notes)]
+    made = ""
+    for detail in DETAILS:
+        made = dump([brief, {"type": "text", "text": _render(story, brief["text"], detail)}, *added])
+        if weight(made) <= within:
+            break
+    return made
 
 
-def _read(rows: Sequence[Row], newest: Mapping[str, Any]) -> _Story:
-    story = _Story()
-    answers = dict(newest) | {
-        block["tool_use_id"]: block for row in rows for block in _blocks(row, "tool_result")
-    }
-    for row in rows:
-        if row.role == "user":
-            said = [block["text"] for block in _blocks(row, "text")]
-            story.notes += [text for text in said if not text.startswith(ALLOWANCE_NOTE)]
-            continue
-        lines = [block["text"] for block in _blocks(row, "text")]
-        for call in _blocks(row, "tool_use"):
-            answer = answers.get(call["id"], {})
-            _note_call(story, call, failed=bool(answer.get("is_error")))
-            lines.append(f"{call['name']}: {label(call['name'], call['input'])}\n{_shorten(_text(answer))}")
-        story.turns.append("\n\n".join(lines))
-    return story
-
-
-def _note_call(story: _Story, call: Mapping[str, Any], *, failed: bool) -> None:
-    given: Mapping[str, Any] = call["input"]
-    match call["name"]:
-        case "narrate":
-            phase = f"[{given['phase_name']}] " if given.get("phase_name") else ""
-            story.stories.append(f"{phase}{given.get('message', '')}")
-        case "document" if not failed:
-            story.guide[str(given.get("section", ""))] = None
-        case "write_file" | "edit_file" if not failed:
-            story.files[str(given.get("path", ""))] = None
-        case "bash":
-            story.commands.append(f"{'failed' if failed else 'ok'}: {label('bash', call['input'])}")
-        case _:
-            pass
-
-
-def _render(story: _Story) -> str:
+def _render(story: Story, brief: str, detail: Detail) -> str:
+    files = [f"{path}: {file.line()}" for path, file in story.files.items()]
     sections = (
-        ("What you told the founder, in order", story.stories[-STORIES:]),
+        ("The plan, item by item", _plan(story, brief)),
+        ("What you told the founder, in order; your decisions are among it", story.narrations),
         ("Sections of the guide that are written", list(story.guide)),
-        ("Files you wrote or changed", list(story.files)),
-        ("Your latest commands", story.commands[-COMMANDS:]),
-        ("Notes you were given", story.notes[-NOTES:]),
+        ("Files you wrote or changed", files),
+        ("Your latest commands", story.commands),
+        ("What failed and has not succeeded since", _failures(story, detail)),
+        ("Screens you looked at", story.pictures),
+        ("What you asked and nobody has answered", story.questions),
+        ("Notes you were given", story.notes),
     )
-    parts = [_OPENING]
-    parts += [
-        f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections if lines
-    ]
+    parts = [_OPENING, *(_section(title, lines, detail) for title, lines in sections if lines)]
     if story.turns:
-        parts.append("## Your last turns\n\n" + "\n\n---\n\n".join(story.turns[-RECENT_TURNS:]))
+        last = len(story.turns) - 1
+        told = [
+            _turn(turn, detail, chars=detail.newest if number == last else detail.stale)
+            for number, turn in enumerate(story.turns)
+        ][-detail.turns :]
+        parts.append("## Your last turns\n\n" + "\n\n---\n\n".join(told))
     return "\n\n".join(parts)
 
 
-def _is_recap(row: Row) -> bool:
-    """Tell the first message of a later epoch: what it holds is read from the rows themselves."""
-    return row.role == "user" and any(block["text"].startswith(_OPENING) for block in _blocks(row, "text"))
+def _section(title: str, lines: Sequence[str], detail: Detail) -> str:
+    shown = [f"- {_shorten(line, detail.width)}" for line in lines[-detail.lines :]]
+    left = len(lines) - len(shown)
+    return "\n".join([f"## {title}\n", *([f"- ({left} older ones left out)"] if left else []), *shown])
 
 
-def _blocks(row: Row, kind: str) -> Iterator[Any]:
-    return (block for block in json.loads(row.body) if block.get("type") == kind)
+def _plan(story: Story, brief: str) -> list[str]:
+    """List the plan's phases with how far each is; a phase that the plan does not know too."""
+    items = {phase.name: phase.items for phase in read_plan(brief).phases}
+    under_way = story.phases[-1] if story.phases else ""
+    lines: list[str] = []
+    for name in dict.fromkeys([*items, *story.phases]):
+        state = "under way" if name == under_way else "done" if name in story.phases else "to do"
+        lines.append(": ".join([f"[{state}] {name}", *(["; ".join(items[name])] if items.get(name) else [])]))
+    return lines
 
 
-def _text(answer: Mapping[str, Any]) -> str:
-    content: Any = answer.get("content", "")
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(block.get("text", f"({block.get('type')})")) for block in content)
+def _failures(story: Story, detail: Detail) -> list[str]:
+    return [f"{call}\n{_end(output, detail.width)}" for call, output in story.failures.items()]
 
 
-def _shorten(text: str) -> str:
-    if len(text) <= RESULT_CHARS:
+def _turn(turn: Sequence[Told], detail: Detail, *, chars: int) -> str:
+    parts: list[str] = []
+    for told in turn:
+        answer = f"\n{_shorten(told.answer, chars)}" if told.answer is not None and chars else ""
+        parts.append(_shorten(told.said, detail.newest) + answer)
+    return "\n\n".join(parts)
+
+
+def _pictures(last: Row, unsent: Mapping[str, Any]) -> list[Any]:
+    """Give the pictures of the last reply's calls: the model asked for them and has not seen them."""
+    answers = [unsent[call["id"]] for call in blocks_of(last, "tool_use") if call["id"] in unsent]
+    content: list[Any] = [
+        block for answer in answers if not isinstance(answer["content"], str) for block in answer["content"]
+    ]
+    return [block for block in content if block.get("type") == "image"][-MOST_PICTURES:]
+
+
+def _words(notes: Sequence[str]) -> list[Any]:
+    return [{"type": "text", "text": note} for note in notes if note.strip()]
+
+
+def _without_recap(row: Row) -> Row:
+    """Leave of the first message of a later epoch what was added to it: the rest stands in older rows."""
+    blocks: list[Any] = json.loads(row.body)
+    is_recap = row.role == "user" and any(
+        block.get("text", "").startswith(_OPENING) for block in blocks[: len(_HEAD)]
+    )
+    return replace(row, body=dump(blocks[len(_HEAD) :])) if is_recap else row
+
+
+def _shorten(text: str, chars: int) -> str:
+    if len(text) <= chars:
         return text
-    half = RESULT_CHARS // 2
+    half = chars // 2
     return f"{text[:half]}\n[… {len(text) - 2 * half} characters …]\n{text[-half:]}"
+
+
+def _end(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"[…] {text[-chars:]}"

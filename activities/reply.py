@@ -59,10 +59,12 @@ class Reply:
         counted = self._counted
         read = counted.get("cache_read_input_tokens", 0)
         written = counted.get("cache_creation_input_tokens", 0)
+        hour = min(written, counted.get("ephemeral_1h_input_tokens", 0))
         return Usage(
             input_tokens=counted.get("input_tokens", 0) + read + written,
             cache_read_tokens=read,
             cache_write_tokens=written,
+            cache_write_1h_tokens=hour,
             output_tokens=counted.get("output_tokens", 0),
         )
 
@@ -74,7 +76,10 @@ class Reply:
         return dump([block for block in self._blocks if block.get("text") or block["type"] != "text"])
 
     def _count(self, usage: dict[str, object]) -> None:
-        self._counted.update({key: value for key, value in usage.items() if isinstance(value, int)})
+        # Only the first event of a stream tells the lifetimes of what was written apart.
+        by_lifetime = _OBJECT.validate_python(usage.get("cache_creation") or {})
+        counted = {**usage, **by_lifetime}
+        self._counted.update({key: value for key, value in counted.items() if isinstance(value, int)})
 
     def _extend(self, event: RawContentBlockDeltaEvent) -> str:
         block, parts, delta = self._blocks[event.index], self._parts[event.index], event.delta

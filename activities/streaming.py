@@ -42,5 +42,6 @@ class Sentences:
         return [each for each in map(str.strip, whole) if each]
 
     def rest(self) -> list[str]:
-        """Give what is left when the text ends."""
-        return [self._text.strip()] if self._text.strip() else []
+        """Give what is left when a text ends; the next begins anew."""
+        left, self._text = self._text.strip(), ""
+        return [left] if left else []

@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
 
-from activities.conversation import next_question, render
+from activities.conversation import SPACING, lifetime_after, next_question, render
+from activities.prices import Lifetime
 from activities.prompt import prefix
 from activities.rows import Role, Row, dump
 from activities.transcript import ToolResult
+from starter.local.model.prefix import units
+from starter.local.model.prompt_cache import PromptCache
+from starter.local.model.request_rules import check_cache_marks
 from workflows.catalogue import definitions
 
 TEXTS = st.text(min_size=1, max_size=20)
@@ -74,6 +78,72 @@ def test_marks_are_where_the_cache_is_written_and_read():
     assert [marks(each) for each in sent.messages] == [0, 0, 1, 0, 1]
     assert (marks(sent.tools), marks(sent.tools[-1]), marks(sent.system[-1])) == (1, 1, 1)
     assert path == before
+
+
+def many(kind: str, number: int) -> list[dict[str, Any]]:
+    ids = [f"{kind}{index}" for index in range(number)]
+    if kind == "use":
+        return [{"type": "tool_use", "id": each, "name": "bash", "input": {}} for each in ids]
+    return [{"type": "text", "text": each} for each in ids]
+
+
+def test_a_long_turn_has_a_mark_of_its_own():
+    """After 15 blocks the spare mark breaks up a long turn; thinking, which takes none, is passed over."""
+    thought = {"type": "thinking", "thinking": "hm", "signature": "x"}
+    path = [
+        ROOT,
+        row(2, "user", words("a")),
+        row(3, "assistant", [*many("use", SPACING - 1), thought, *many("text", 9)]),
+    ]
+    sent = render(path, dump(many("text", 12)))
+    content = [block for message in sent.messages for block in message["content"]]
+
+    assert [0, SPACING - 1, len(content) - 1] == [
+        place for place, block in enumerate(content) if "cache_control" in block
+    ]
+    assert (marks(sent.tools), marks(sent.system)) == (0, 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=6),
+    st.sampled_from(["5m", "1h"]),
+)
+def test_however_long_a_turn_all_that_was_sent_is_read_from_the_cache(
+    turns: list[tuple[int, int]], lifetime: Lifetime
+):
+    """Never more than four marks, and each request reads at least all that the one before held."""
+    cache, path, sent_before = PromptCache(), [ROOT], 0
+    question = dump(words("word " * 3_000))
+    for answered, asked in turns:
+        request = render(path, question, lifetime=lifetime)
+        body = {"tools": request.tools, "system": request.system, "messages": request.messages}
+        check_cache_marks(body)
+        found = units(body)
+
+        assert cache.serve(found).cache_read_input_tokens >= sent_before
+        sent_before = found[-1].total
+        path += [row(len(path), "user", json.loads(question)), row(0, "assistant", many("use", answered))]
+        question = dump(many("text", asked))
+
+
+@pytest.mark.parametrize(
+    ("given", "lifetime"),
+    [
+        ({"command": "make", "timeout_seconds": 600}, "1h"),
+        ({"command": "serve", "background": True}, "1h"),
+        ({"command": "ls", "timeout_seconds": 30}, "5m"),
+        ({"malformed_json": "{"}, "5m"),
+        ({"timeout_seconds": "600"}, "5m"),
+    ],
+)
+def test_slow_commands_make_the_cache_live_longer(given: dict[str, Any], lifetime: str):
+    """A command that may outlive five minutes is followed by marks of an hour, for three replies."""
+    slow = row(3, "assistant", [{"type": "tool_use", "id": "t", "name": "bash", "input": given}])
+    path = [ROOT, row(2, "user", words("a")), slow]
+    later = [*path, *(row(number, "assistant", words("b")) for number in range(4, 7))]
+
+    assert lifetime_after(path) == lifetime_after(later[:-1]) == lifetime
+    assert lifetime_after(later) == "5m"
 
 
 def test_reply_without_content_is_not_sent():

@@ -151,6 +151,7 @@ def test_refusal_says_why_without_secrets():
     ("header", "value", "expected"),
     [
         ("retry-after", "3", timedelta(seconds=3)),
+        ("retry-after", "2.5", timedelta(seconds=2.5)),
         ("retry-after-ms", "250", timedelta(milliseconds=250)),
         ("retry-after", "0", None),
         ("retry-after", "86400", LONGEST_DELAY),

@@ -1,5 +1,6 @@
 """A reply is put together once, and only a whole one is a reply."""
 
+import copy
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ from activities.prices import Usage
 from activities.reply import CutStream, Reply
 
 EVENT: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
-START = {
+START: dict[str, Any] = {
     "type": "message_start",
     "message": {
         "id": "msg_1",
@@ -85,6 +86,23 @@ def test_usage_counts_all_input():
     """Input is what was new, read from and written to the cache; output is the last count."""
     assert read(START, END).usage == Usage(
         input_tokens=130, cache_read_tokens=100, cache_write_tokens=20, output_tokens=7
+    )
+
+
+def test_lifetimes_of_what_was_written_are_told_apart():
+    """The part of the written tokens that lives an hour is known from the first event, and kept."""
+    start = copy.deepcopy(START)
+    start["message"]["usage"]["cache_creation"] = {
+        "ephemeral_5m_input_tokens": 5,
+        "ephemeral_1h_input_tokens": 15,
+    }
+
+    assert read(start, END).usage == Usage(
+        input_tokens=130,
+        cache_read_tokens=100,
+        cache_write_tokens=20,
+        cache_write_1h_tokens=15,
+        output_tokens=7,
     )
 
 

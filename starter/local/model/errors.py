@@ -7,17 +7,25 @@ class ApiError(Exception):
     """A reply that the Messages API gives instead of a message."""
 
     def __init__(
-        self, status: int, *, kind: str, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        *,
+        kind: str,
+        message: str,
+        code: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.message = message
+        self.code = code
         self.headers = dict(headers or {})
 
     def body(self, request_id: str) -> dict[str, object]:
         """Return the JSON error body."""
-        error = {"type": self.kind, "message": self.message, "details": None}
+        details = {"error_code": self.code} if self.code else None
+        error = {"type": self.kind, "message": self.message, "details": details}
         return {"type": "error", "error": error, "request_id": request_id}
 
 

@@ -12,6 +12,10 @@ Kind = Literal[
     "overloaded",
     "server_error",
     "spend_limit",
+    "no_credit",
+    "billing",
+    "tier_limit",
+    "contract_limit",
     "cut",
     "disconnect",
     "sse_error",
@@ -26,7 +30,12 @@ _STATUS = {
     "overloaded": (529, "overloaded_error", "Overloaded"),
     "server_error": (500, "api_error", "Internal server error"),
     "spend_limit": (400, "invalid_request_error", "You have reached your specified API usage limits."),
+    "no_credit": (400, "invalid_request_error", "Your credit balance is too low to access the Claude API."),
+    "billing": (402, "billing_error", "There is a problem with the billing of your organization."),
+    "tier_limit": (429, "rate_limit_error", "You have reached the monthly spend limit of your tier."),
+    "contract_limit": (429, "rate_limit_error", "You have reached the spend limit of your contract."),
 }
+_CODES = {"tier_limit": "enforced_spend_limit_reached", "contract_limit": "contract_spend_limit_reached"}
 
 
 class Fault(BaseModel):
@@ -134,4 +143,4 @@ def refusal_of(fault: Fault | None) -> ApiError | None:
         return None
     status, kind, message = _STATUS[fault.kind]
     headers = {"retry-after": f"{fault.seconds:g}"} if fault.kind == "rate_limit" else {}
-    return ApiError(status, kind=kind, message=message, headers=headers)
+    return ApiError(status, kind=kind, message=message, code=_CODES.get(fault.kind, ""), headers=headers)

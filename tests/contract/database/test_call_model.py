@@ -10,10 +10,13 @@ import pytest
 from sqlalchemy import select, text
 from temporalio.exceptions import ApplicationError
 
+from activities.entries import INPUT
+from activities.failures import NO_CREDIT
 from activities.model import Model
 from activities.orders import Order, Reservation
 from activities.prices import Usage, price_of, worst_case
 from activities.tables import transcript
+from workflows.catalogue import InvalidToolCall, parse_call
 from workflows.errors import FailureType
 from workflows.models import PreparedBuild
 from workflows.turns import ModelCall, ModelReply, Refusal
@@ -88,6 +91,64 @@ async def test_conversation_only_grows(desk, make_desk, control):
         assert (before["tools"], before["system"]) == (after["tools"], after["system"])
         assert before["messages"] == after["messages"][: len(before["messages"])]
     assert all(each["usage"]["cache_read_input_tokens"] > 0 for each in sent[1:])
+
+
+async def test_a_hundred_turns_read_almost_all_from_the_cache(desk, control):
+    """Of all input of a hundred turns with 3 KB each, the first included, 95 % and more is read."""
+    build = await desk.prepare(idea="[[script:long turns=150]] Count.")
+    await desk.set_user(cycle_budget=10_000_000_000)
+    await desk.set_money(100_000_000)
+    head = build.head
+    for turn in range(1, 101):
+        reply = await desk.call(build, head=head, turn=turn)
+        await answer(desk, reply, f"long turn {turn} of 150\n" + "x" * 3_000)
+        head = reply.head
+    used = [each["usage"] for each in await control.requests()]
+    read = sum(each["cache_read_input_tokens"] for each in used)
+    total = read + sum(each["input_tokens"] + each["cache_creation_input_tokens"] for each in used)
+
+    assert len(used) == 100
+    assert used[0]["cache_creation_input_tokens"] > 0
+    assert read / total >= 0.95
+
+
+async def test_slow_commands_are_followed_by_an_hours_cache(desk, control):
+    """After a command that asks for ten minutes, what is written lives an hour and is priced so."""
+    build = await desk.prepare(idea="[[script:long turns=6 slow=600]] Count.")
+    head = build.head
+    for turn in range(1, 4):
+        reply = await desk.call(build, head=head, turn=turn)
+        await answer(desk, reply, "x" * 5_000)
+        head = reply.head
+    written = [each["usage"]["cache_creation"] for each in await control.requests()]
+    entries = await desk.entries(build.build_id)
+
+    assert [each["ephemeral_1h_input_tokens"] > 0 for each in written] == [False, True, True]
+    assert [each["ephemeral_5m_input_tokens"] > 0 for each in written] == [True, False, False]
+    assert [entry["cache_write_1h_tokens"] for entry in entries] == [
+        each["ephemeral_1h_input_tokens"] for each in written
+    ]
+    for entry in entries:
+        usage = Usage(**{name: entry[name] for name in (*INPUT, "output_tokens")})
+        assert entry["cost"] == price_of(build.model, usage, at=None).microdollars <= entry["reserved"]
+
+
+async def test_an_hours_cache_never_sends_a_build_to_sleep(desk):
+    """Where only the price of the shorter life is left, that one is bought."""
+    build = await desk.prepare(idea="[[script:long turns=6 slow=600]] Count.")
+    reply = await desk.call(build)
+    await answer(desk, reply)
+    tokens = reply.input_tokens + reply.output_tokens + 500
+    short, long = (
+        worst_case(build.model, input_tokens=tokens, max_tokens=2_000, at=None, lifetime=each).microdollars
+        for each in ("5m", "1h")
+    )
+    await desk.set_money(reply.cost + (short + long) // 2)
+    following = await desk.call(build, head=reply.head, turn=2)
+    entry = (await desk.entries(build.build_id))[-1]
+
+    assert following.refused is None
+    assert entry["cache_write_1h_tokens"] == 0 < entry["cache_write_tokens"]
 
 
 async def test_reservation_covers_every_call(desk):
@@ -214,7 +275,7 @@ async def test_broken_stream_is_no_reply(desk, control, kind):
 async def test_refused_request_costs_nothing(desk, control, kind):
     """When the provider answers with an error nothing was bought: the money is free again."""
     build = await desk.prepare(idea=LONG)
-    await control.faults({"kind": kind, "seconds": 7})
+    await control.faults({"kind": kind, "seconds": 7.5})
     with pytest.raises(ApplicationError) as caught:
         await desk.call(build)
     [entry] = await desk.entries(build.build_id)
@@ -222,7 +283,7 @@ async def test_refused_request_costs_nothing(desk, control, kind):
     assert caught.value.type == FailureType.RETRYABLE
     assert (entry["state"], entry["cost"]) == ("released", 0)
     if kind == "rate_limit":
-        assert caught.value.next_retry_delay == timedelta(seconds=7)
+        assert caught.value.next_retry_delay == timedelta(seconds=7.5)
 
 
 async def test_unreachable_provider_costs_nothing(make_desk):
@@ -236,17 +297,21 @@ async def test_unreachable_provider_costs_nothing(make_desk):
     assert await desk.entries(build.build_id) == []
 
 
-async def test_rejected_request_is_not_retried(desk, control):
-    """A spend limit set at the provider stops at once and says so."""
+@pytest.mark.parametrize("kind", ["spend_limit", "no_credit", "billing", "tier_limit", "contract_limit"])
+async def test_a_bill_or_a_spend_limit_stops_with_a_clear_word(desk, control, kind):
+    """What only money mends is not asked again; the founder reads what the provider said and what to do."""
     build = await desk.prepare(idea=LONG)
-    await control.faults({"kind": "spend_limit"})
+    await control.faults({"kind": kind})
     with pytest.raises(ApplicationError) as caught:
         await desk.call(build)
     [entry] = await desk.entries(build.build_id)
 
     assert caught.value.type == FailureType.MODEL_REJECTED
     assert caught.value.non_retryable
-    assert entry["state"] == "released"
+    assert NO_CREDIT in caught.value.message
+    assert any(word in caught.value.message for word in ("limit", "credit balance", "billing"))
+    assert (entry["state"], entry["cost"]) == ("released", 0)
+    assert len(await control.requests()) == 0
 
 
 async def test_pings_alone_are_a_stall(desk, control):
@@ -318,6 +383,8 @@ async def test_broken_tool_call_is_kept_as_it_came(desk, control):
     following = await desk.call(build, head=reply.head, turn=2)
 
     assert set(given) == {"malformed_json"}
+    with pytest.raises(InvalidToolCall, match="malformed_json"):
+        parse_call(call.tool, given)
     assert following.refused is None
 
 
@@ -329,6 +396,30 @@ async def test_watchers_read_sentences(desk):
 
     assert [event.fields["text"] for event in said] == ["Nothing needs building here.", "(Asked 1 times.)"]
     assert said[0].fields["turn"] == 1
+
+
+async def test_thinking_is_never_told(desk):
+    """Thinking and text are kept apart: watchers, those who join late too, read the words for people only."""
+    build = await desk.prepare(idea=LONG)
+    reply = await desk.call(build)
+    blocks = json.loads((await desk.transcript.path(reply.head))[-1].body)
+    told = [event for event in await desk.events.read(build.build_id) if event.type == "agent.thinking"]
+
+    assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use"]
+    assert blocks[0]["thinking"] == "Number 1 comes next."
+    assert [event.fields["text"] for event in told] == [blocks[1]["text"]]
+
+
+async def test_half_a_sentence_is_not_told(desk, control):
+    """Of a stream that breaks off, watchers have read whole sentences only."""
+    build = await desk.prepare()
+    await control.faults({"kind": "cut", "after_events": 4})
+    with pytest.raises(ApplicationError):
+        await desk.call(build)
+    told = await desk.events.read(build.build_id)
+
+    assert ["agent.thinking", "agent.retrying"] == [event.type for event in told]
+    assert "Nothing needs building here." == told[0].fields["text"]
 
 
 @pytest.mark.parametrize("by", ["setting", "row", "suspension"])
@@ -380,47 +471,3 @@ async def test_refused_call_appends_nothing(desk):
     assert refused.balance.worst_case > 0
     assert "Before sleep." not in said
     assert "After sleep." in said
-
-
-async def grown(desk: Any, control: Any, *, turns: int) -> tuple[PreparedBuild, ModelReply]:
-    """Let a build make some turns."""
-    build = await desk.prepare(idea="[[script:long turns=30]] Count.")
-    reply = await desk.call(build)
-    for turn in range(2, turns + 1):
-        await answer(desk, reply, f"turn {turn}\n" * 400)
-        reply = await desk.call(build, head=reply.head, turn=turn)
-    await answer(desk, reply)
-    await control.reset()
-    return build, reply
-
-
-async def test_conversation_over_its_ceiling_goes_on_in_a_new_epoch(desk, make_desk, control):
-    """When input would cost over 15 % of a day, the state is rendered anew; every later call stays there."""
-    build, reply = await grown(desk, control, turns=7)
-    await desk.set_user(cycle_budget=30 * reply.input_tokens * 10)
-    await desk.set_money(reply.input_tokens * 10)
-    first = await desk.call(build, head=reply.head, turn=8)
-    path = await desk.transcript.path(first.head)
-    await answer(desk, first)
-    second = await make_desk().call(build, head=first.head, turn=9)
-
-    assert [row.role for row in path] == ["system", "user", "assistant"]
-    assert path[0].body == (await desk.transcript.path(reply.head))[0].body
-    assert path[0].epoch == 1
-    assert first.input_tokens < reply.input_tokens
-    assert "# Where we are" in path[1].body
-    assert len(await make_desk().transcript.path(second.head)) == 5
-    assert (await make_desk().call(build, head=reply.head, turn=8)).head == first.head
-
-
-async def test_prompt_that_the_model_finds_too_long_is_shortened(desk, control):
-    """When the provider calls the conversation too long, the retry asks in a new epoch."""
-    build, reply = await grown(desk, control, turns=7)
-    await control.limits(max_input_tokens=reply.input_tokens)
-    with pytest.raises(ApplicationError, match="shorter") as caught:
-        await desk.call(build, head=reply.head, turn=8)
-    shortened = await desk.call(build, head=reply.head, turn=8)
-
-    assert caught.value.type == FailureType.RETRYABLE
-    assert shortened.input_tokens < reply.input_tokens
-    assert [entry["state"] for entry in await desk.entries(build.build_id)][-1] == "settled"
