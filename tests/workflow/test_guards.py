@@ -54,22 +54,19 @@ async def test_money_that_moves_nothing_is_told_and_then_ends_the_build(bench):
 
 
 async def test_a_command_that_turns_green_is_progress(bench):
-    """A failing check that passes counts the money anew; a dear build that moves on is not ended."""
-    check = {"tool": "bash", "label": "check"}
-    replies = [acts(call(**check, tool_use_id=f"check-{n}")) for n in range(4)]
-    failing = {f"check-{n}": ToolOutcome(tool_use_id=f"check-{n}", is_error=True) for n in (0, 2)}
-    spent = [balance(settled=ALLOWANCE * n) for n in range(5)]
-    between = [acts(call("read_file", f"{n}")) for n in range(9)]
-    replies = [step for pair in zip(replies, between, strict=False) for step in pair]
-    world = World(
-        replies=iter([*replies, done()]),
-        outcomes=failing,
-        balances=iter([one for one in spent for _ in range(2)]),
-    )
+    """A failing check that passes counts the money anew: a dear build that moves on is not even told."""
+    replies, outcomes = list[ModelReply](), dict[str, ToolOutcome]()
+    for pair in range(6):
+        red, green = (call("bash", "check", tool_use_id=f"{pair}-{each}") for each in ("red", "green"))
+        outcomes[red.tool_use_id] = ToolOutcome(tool_use_id=red.tool_use_id, is_error=True)
+        reads = (call("read_file", f"{pair}-{n}") for n in range(guard.WINDOW))
+        replies += [acts(red), acts(green, *reads)]
+    spent = (balance(settled=ALLOWANCE * n // 4) for n in range(len(replies)))
+    world = World(replies=iter([*replies, done()]), outcomes=outcomes, balances=spent)
     async with bench(world) as on:
         await ready(await on.start())
 
-    assert heard(world, "[nightshift] A whole day's allowance")
+    assert [] == heard(world, "[nightshift] A whole day's allowance")
 
 
 async def test_a_full_context_goes_on_in_a_shorter_one(bench):
