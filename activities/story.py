@@ -17,7 +17,8 @@ ALLOWANCE_NOTE = "[allowance]"
 """Begins a note that only held for its day."""
 FIRST_CHARS = 80
 """What is shown of the first line of a file or of a change."""
-_QUESTION = re.compile(r"[^.!?\n]+\?(?=\s|$)")
+# One pass over the text: a pattern that asks for the question mark looks through a long word once a letter.
+_SENTENCE = re.compile(r"[^.!?\n]+\??")
 
 
 @dataclass
@@ -141,7 +142,10 @@ def _narrate(story: Story, given: Mapping[str, Any]) -> None:
 
 
 def _ask(story: Story, text: str) -> None:
-    story.questions += [found.strip() for found in _QUESTION.findall(text)]
+    for found in _SENTENCE.finditer(text):
+        after = text[found.end() : found.end() + 1]
+        if found[0].endswith("?") and (not after or after.isspace()):
+            story.questions.append(found[0].strip())
 
 
 def _touch(story: Story, given: Mapping[str, Any]) -> None:

@@ -61,8 +61,9 @@ async def test_a_command_that_turns_green_is_progress(bench):
         outcomes[red.tool_use_id] = ToolOutcome(tool_use_id=red.tool_use_id, is_error=True)
         reads = (call("read_file", f"{pair}-{n}") for n in range(guard.WINDOW))
         replies += [acts(red), acts(green, *reads)]
-    spent = (balance(settled=ALLOWANCE * n // 4) for n in range(len(replies)))
-    world = World(replies=iter([*replies, done()]), outcomes=outcomes, balances=spent)
+    spent = [balance(settled=ALLOWANCE * n // 4) for n in range(len(replies))]
+    replies = [one.model_copy(update={"balance": day}) for one, day in zip(replies, spent, strict=True)]
+    world = World(replies=iter([*replies, done()]), outcomes=outcomes, balances=iter(spent))
     async with bench(world) as on:
         await ready(await on.start())
 
