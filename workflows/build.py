@@ -219,9 +219,8 @@ class BuildWorkflow(Steering):
     def _watch_money(self) -> None:
         """Tell the model once that money goes and nothing moves; raises BuildFailed if that does not help."""
         state = self.state
-        day = state.balance.allowance if state.balance else 0
         spent = state.spent - state.progress_spent
-        match guard.stall_after(spent, day, told=state.stall_told):
+        match guard.stall_after(spent, guard.patience(state.balance), told=state.stall_told):
             case guard.Stall.TELL:
                 state.stall_told = True
                 state.note(guard.STALL_NOTE)

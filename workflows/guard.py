@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from workflows.turns import ModelReply, ToolCall, ToolOutcome
+from workflows.turns import Balance, ModelReply, ToolCall, ToolOutcome
 
 WINDOW = 10
 """Calls that the repetition guard looks back on."""
@@ -14,6 +14,8 @@ MAX_REMINDERS = 2
 """How often a model that says it is done is told of phases that have not begun; then the checks decide."""
 SIDE_BY_SIDE = 8
 """Read-only calls that run at once."""
+STALL_CALLS = 40
+"""Calls at the worst price that a build may make without progress, however little the day allows."""
 MAX_FAILING = 20
 """Failed commands that are remembered, to see one turn green."""
 MAX_PROOFS = 5
@@ -114,21 +116,26 @@ class Stall(StrEnum):
     """How long money has gone without anything moving."""
 
     NONE = "none"
-    TELL = "tell"  # a day's allowance
-    STOP = "stop"  # two of them, after it was told
+    TELL = "tell"  # what `patience` gives
+    STOP = "stop"  # twice that, after it was told
 
 
-def stall_after(spent: int, allowance: int, *, told: bool) -> Stall:
-    """Judge what was spent since the last progress, microdollars, against a day's allowance."""
-    if allowance <= 0 or spent < allowance:
+def patience(balance: Balance | None) -> int:
+    """What may go without progress, microdollars: a day's allowance, or many calls where the day is poor."""
+    return max(balance.allowance, STALL_CALLS * balance.worst_case) if balance else 0
+
+
+def stall_after(spent: int, most: int, *, told: bool) -> Stall:
+    """Judge what was spent since the last progress, microdollars, against what may go without."""
+    if most <= 0 or spent < most:
         return Stall.NONE
     if not told:
         return Stall.TELL
-    return Stall.STOP if spent >= 2 * allowance else Stall.NONE
+    return Stall.STOP if spent >= 2 * most else Stall.NONE
 
 
 STALL_NOTE = (
-    "[nightshift] A whole day's allowance went by without a phase begun or a failing command turned green. "
+    "[nightshift] A day's worth of money went by without a phase begun or a failing command turned green. "
     "Say with `narrate` what stands in the way, take the simplest way that works, and prove it with a check."
 )
 

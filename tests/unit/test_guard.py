@@ -1,3 +1,4 @@
+from datetime import date
 from itertools import pairwise
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from workflows import guard
 from workflows.guard import Next
-from workflows.turns import ModelReply, ToolCall, ToolOutcome
+from workflows.turns import Balance, ModelReply, ToolCall, ToolOutcome
 
 CALLS = st.lists(
     st.builds(
@@ -176,6 +177,14 @@ def test_money_without_progress(spent: int, told: bool, stall: guard.Stall):  # 
     assert stall is guard.stall_after(spent, 100, told=told)
 
 
-def test_without_an_allowance_nothing_stalls():
-    """A day that allows nothing sleeps; it does not fail."""
-    assert guard.Stall.NONE is guard.stall_after(10, 0, told=True)
+@pytest.mark.parametrize(("allowance", "worst_case", "most"), [(5_000, 100, 5_000), (10, 100, 4_000)])
+def test_a_poor_day_is_no_stall(allowance: int, worst_case: int, most: int):
+    """At the end of a cycle a day may allow a call or two: a build that spent that much has not stalled."""
+    day = Balance(day=date(2026, 3, 1), allowance=allowance, worst_case=worst_case)
+
+    assert most == guard.patience(day)
+
+
+def test_without_numbers_nothing_stalls():
+    """A build whose money was not read yet is not judged by it."""
+    assert guard.Stall.NONE is guard.stall_after(10, guard.patience(None), told=True)

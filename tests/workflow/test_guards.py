@@ -50,7 +50,7 @@ async def test_money_that_moves_nothing_is_told_and_then_ends_the_build(bench):
 
     assert "repetition_detected" == ended.type
     assert "$8.00 were spent without" in ended.message
-    assert 1 == len(heard(world, "[nightshift] A whole day's allowance"))
+    assert 1 == len(heard(world, "[nightshift] A day's worth of money"))
 
 
 async def test_a_command_that_turns_green_is_progress(bench):
@@ -67,7 +67,7 @@ async def test_a_command_that_turns_green_is_progress(bench):
     async with bench(world) as on:
         await ready(await on.start())
 
-    assert [] == heard(world, "[nightshift] A whole day's allowance")
+    assert [] == heard(world, "[nightshift] A day's worth of money")
 
 
 async def test_a_full_context_goes_on_in_a_shorter_one(bench):
