@@ -17,18 +17,10 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, Error, ViewportSize, async_playwright
 
 from activities.objects import Objects
+from activities.runner.devtools import PROGRAMS
 from activities.workspace import RunnerFault, Workspace
 from workflows.files import SandboxRef
 
-BROWSERS: Final = (
-    "chromium-headless-shell",
-    "headless_shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-)
-"""Looked for on PATH, in this order."""
 SCREENS: Final[dict[str, ViewportSize]] = {
     "desktop": {"width": 1280, "height": 800},
     "mobile": {"width": 390, "height": 844},
@@ -149,7 +141,7 @@ def _is_fit(image: bytes) -> bool:
 
 def find_browser() -> str | None:
     """Find a Chromium on PATH."""
-    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
 async def _images(executable: str, url: str) -> dict[str, bytes]:

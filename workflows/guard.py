@@ -33,20 +33,20 @@ class Next(StrEnum):
     REFUSED = "refused"  # the model will not
 
 
+FULL_CONTEXT = "model_context_window_exceeded"
 STOP_REASONS: dict[str, Next] = {
     "tool_use": Next.ACT,
     "end_turn": Next.REPORT,
     "stop_sequence": Next.REPORT,
     "refusal": Next.REFUSED,
     "max_tokens": Next.NUDGE,
-    "model_context_window_exceeded": Next.NUDGE,
+    FULL_CONTEXT: Next.NUDGE,
     "pause_turn": Next.NUDGE,
     "compaction": Next.NUDGE,
     "none": Next.NUDGE,
     "": Next.NUDGE,
 }
 """What each reason that the API knows means for the loop; one that it learns later is a nudge."""
-FULL_CONTEXT = "model_context_window_exceeded"
 _CUT_OFF = frozenset({"max_tokens", FULL_CONTEXT, "none", ""})
 """A call in such a reply may be half a call: it is never run."""
 _NUDGES = {

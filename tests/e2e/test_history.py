@@ -5,6 +5,7 @@ import itertools
 from temporalio.api.enums.v1 import EventType
 
 from starter.commands import start_build
+from tests.e2e.test_prefix import assert_starts_with, requests_of
 from tests.histories import replay
 from workflows.models import BuildResult
 
@@ -23,22 +24,16 @@ async def test_turn_60_costs_what_turn_10_cost(everything, open_worker, model_co
         result = BuildResult.model_validate(await handle.result())
         sizes = await _bytes_by_turn(handle)
         await replay(handle)
-    listed = (await model_control.get("/_control/requests", params={"last": TURNS + 5})).json()["requests"]
+    sent = await requests_of(model_control)
 
     assert "READY" == result.status
     assert TURNS + 1 == len(sizes)
     ten, sixty = sum(sizes[7:12]) / 5, sum(sizes[57:62]) / 5
     assert abs(sixty - ten) <= ten / 10
     assert max(sizes[:-1]) < 8_000
-    _assert_each_starts_with_the_last(listed)
-
-
-def _assert_each_starts_with_the_last(listed) -> None:
-    assert len(listed) > TURNS
-    for before, after in itertools.pairwise(one["digests"] for one in listed):
-        assert before["tools"] == after["tools"]
-        assert before["system"] == after["system"]
-        assert before["messages"] == after["messages"][: len(before["messages"])]
+    assert len(sent) > TURNS
+    for before, after in itertools.pairwise(each["digests"] for each in sent):
+        assert_starts_with(before, after)
 
 
 async def _bytes_by_turn(handle) -> list[int]:
