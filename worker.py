@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.builds import Builds
+from activities.captures import Captures
 from activities.checks import Checks
 from activities.database import open_database, upgrade_database
 from activities.events import EventStream
@@ -141,7 +142,7 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
         transcript, ledger = Transcript(engine), Ledger(engine, events)
         purchases = Purchases(engine, transcript, settings)
         workspace = Workspace(SandboxClient(settings), runner=archive()[1])
-        points, local = RestorePoints(engine), settings.local_sandbox
+        points, captures, local = RestorePoints(engine), Captures(), settings.local_sandbox
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
         checks = Checks(workspace, screenshots)
@@ -159,6 +160,7 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
                 Tools(
                     workspace,
                     transcript,
+                    captures=captures,
                     screenshots=screenshots,
                     progress=Progress(engine),
                     events=events,
@@ -166,7 +168,10 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
             ),
             (ports.Ledger, ledger),
             (ports.Sandboxes, Sandboxes(workspace, rows, restorer, settings=settings)),
-            (ports.Snapshots, Snapshots(workspace, objects, points, restorer, local_sandbox=local)),
+            (
+                ports.Snapshots,
+                Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=local),
+            ),
             (ports.Checks, checks),
             (ports.Previews, Previews(engine, workspace, rows, checks)),
         ]

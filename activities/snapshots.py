@@ -1,20 +1,22 @@
 """Takes snapshots: what the runner captured goes to the bucket, and one commit makes it a restore point.
 
 Repeating it after any failure is safe: packs and manifests are put only if absent, a capture becomes at most
-one row, and the runner forgets its packs only after the commit.
+one row, and the runner hears of it, with its next request, only after the commit.
 """
 
 import asyncio
+import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Any, Final, NamedTuple, NotRequired, TypedDict
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from typing_extensions import override
 
+from activities.captures import Captures
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.manifests import InvalidManifest, Manifest, unknown_packs
@@ -41,6 +43,8 @@ class Pack(TypedDict):
 
     sha256: str
     bytes: int
+    content: NotRequired[str]
+    """Base64; only of what is small."""
 
 
 class Pending(NamedTuple):
@@ -53,6 +57,8 @@ class Pending(NamedTuple):
     """Of the manifest to publish."""
     path: str
     """Where that manifest lies in the sandbox."""
+    content: str
+    """That manifest in base64, if it is small."""
 
 
 class Snapshots(ports.Snapshots):
@@ -65,9 +71,11 @@ class Snapshots(ports.Snapshots):
         points: RestorePoints,
         restorer: Restorer,
         *,
+        captures: Captures,
         local_sandbox: bool,
     ) -> None:
         self._workspace = workspace
+        self._captures = captures
         self._restorer = restorer
         self._objects = objects
         self._points = points
@@ -89,46 +97,52 @@ class Snapshots(ports.Snapshots):
         newest = await self._points.newest(request)
         if not pending.number and newest is not None:
             return newest
-        if found := await self._points.by_key(request.project, _key(request, pending)):
-            await self._forget(request, pending.number, found.key)
-            return found
-        await self._upload(request, pending)
-        point = await self._publish(request, pending)
-        await self._forget(request, pending.number, point.key)
+        point = await self._points.by_key(request.project, _key(request, pending))
+        if point is None:
+            await self._upload(request, pending)
+            point = await self._publish(request, pending)
+        self._captures.commit(request.sandbox, number=pending.number, key=point.key, sha256=pending.sha256)
         return point
 
     async def _pending(self, request: TakeSnapshot) -> Pending:
-        """Ask what waits; a first snapshot of nothing is scanned, as each build has a restore point."""
+        """Tell what waits; a first snapshot of nothing is scanned, as each build has a restore point."""
+        told = self._captures.take(request.sandbox, least=request.captured)
         if request.full_scan:
             await self._capture(request, full_scan=True)
-        pending = await self._ask_pending(request)
+            told = None
+        pending = _read_pending(told) if told else await self._ask_pending(request)
         if pending.number or await self._points.newest(request):
             return pending
         await self._capture(request, full_scan=True)
         return await self._ask_pending(request)
 
     async def _capture(self, request: TakeSnapshot, *, full_scan: bool, emptied: Sequence[str] = ()) -> None:
-        payload = {"full_scan": full_scan, "emptied": list(emptied)}
+        payload = {
+            "full_scan": full_scan,
+            "emptied": list(emptied),
+            **self._captures.questions(request.sandbox),
+        }
         await self._workspace.ask(request.sandbox, "capture", payload, within=CAPTURE_TIME)
 
     async def _ask_pending(self, request: TakeSnapshot) -> Pending:
         """Ask what waits; contents whose pack was deleted before its upload are read again first."""
+        payload = self._captures.questions(request.sandbox)
         for _ in range(MAX_RECOVERIES):
             try:
-                return _read_pending(await self._workspace.ask(request.sandbox, "pending", {}))
+                return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
             except RunnerFault as fault:
                 lost = re.findall(r"[0-9a-f]{64}", fault.message)
                 if fault.kind != "lost_packs" or not lost:
                     raise
                 await self._capture(request, full_scan=False, emptied=lost)
-        return _read_pending(await self._workspace.ask(request.sandbox, "pending", {}))
+        return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
 
     async def _upload(self, request: TakeSnapshot, pending: Pending) -> None:
         """Have the sandbox put its packs, or carry them where it cannot reach the bucket."""
         targets: dict[str, dict[str, Any]] = {}
         for pack in pending.packs.values():
             targets[pack["sha256"]] = await self._target(request, pack)
-        if not targets:
+        if all(target.get("exists") for target in targets.values()):
             return
         answer = await self._workspace.ask(request.sandbox, "upload", {"packs": targets}, within=UPLOAD_TIME)
         if failed := answer.get("failed"):
@@ -141,6 +155,9 @@ class Snapshots(ports.Snapshots):
 
     async def _target(self, request: TakeSnapshot, pack: Pack) -> dict[str, Any]:
         key = pack_key(pack["sha256"])
+        if content := pack.get("content"):
+            await self._put_pack(pack, key, _decode(content))
+            return {"exists": True}
         if await self._objects.size(key) == pack["bytes"]:
             return {"exists": True}
         if self._relays:
@@ -152,14 +169,18 @@ class Snapshots(ports.Snapshots):
     async def _relay(self, request: TakeSnapshot, pack: Pack, key: str) -> None:
         """Carry a pack through the worker: the bucket is private and the sandbox is elsewhere."""
         path = f"{request.sandbox.home}/{STATE_FOLDER}/packs/{pack['sha256']}"
-        data = await self._workspace.client.read(request.sandbox.sandbox_id, path)
+        await self._put_pack(pack, key, await self._workspace.client.read(request.sandbox.sandbox_id, path))
+
+    async def _put_pack(self, pack: Pack, key: str, data: bytes) -> None:
         if hashlib.sha256(data).hexdigest() != pack["sha256"]:
             raise _untrusted(f"Pack {pack['sha256'][:12]} does not have the digest that it is named by.")
         await self._objects.put_if_absent(key, data, content_type="application/octet-stream")
 
     async def _publish(self, request: TakeSnapshot, pending: Pending) -> RestorePoint:
         """Read, judge and put the manifest, then commit: only the worker publishes."""
-        data = await self._workspace.client.read(request.sandbox.sandbox_id, pending.path)
+        data = _decode(pending.content) or await self._workspace.client.read(
+            request.sandbox.sandbox_id, pending.path
+        )
         if hashlib.sha256(data).hexdigest() != pending.sha256:
             raise ApplicationError("The manifest was cut on its way.", type=FailureType.RETRYABLE)
         manifest = await asyncio.to_thread(_parse, data)
@@ -211,9 +232,6 @@ class Snapshots(ports.Snapshots):
             raise _untrusted(f"It builds on {key!r}, which is no restore point of this project.")
         return parent.restore_point
 
-    async def _forget(self, request: TakeSnapshot, number: int, key: str) -> None:
-        await self._workspace.ask(request.sandbox, "published", {"number": number, "key": key})
-
 
 def _read_pending(answer: Mapping[str, Any]) -> Pending:
     manifest: Mapping[str, Any] = answer["manifest"] or {}
@@ -223,7 +241,16 @@ def _read_pending(answer: Mapping[str, Any]) -> Pending:
         packs={pack["sha256"]: pack for pack in packs},
         sha256=str(manifest.get("sha256", "")),
         path=str(manifest.get("path", "")),
+        content=str(manifest.get("content", "")),
     )
+
+
+def _decode(content: str) -> bytes:
+    """Decode base64 that came out of a sandbox; what is none has no digest that fits."""
+    try:
+        return base64.b64decode(content, validate=True)
+    except ValueError:
+        return b""
 
 
 def _parse(data: bytes) -> Manifest:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from temporalio import activity
 from typing_extensions import override
 
+from activities.captures import Captures
 from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
@@ -80,12 +81,14 @@ class Tools(ports.Tools):
         workspace: Workspace,
         transcript: Transcript,
         *,
+        captures: Captures,
         screenshots: Screenshots,
         progress: Progress,
         events: EventStream,
     ) -> None:
         self._workspace = workspace
         self._transcript = transcript
+        self._captures = captures
         self._screenshots = screenshots
         self._progress = progress
         self._events = events
@@ -171,9 +174,12 @@ class Tools(ports.Tools):
             "timeout_seconds": seconds,
             "environment": {"PORT": DEFAULT_PORT},
             "capture": request.capture,
+            **self._captures.questions(request.sandbox),
         }
         within = timedelta(seconds=seconds + CAPTURE_SECONDS)
         answer = await self._workspace.ask(request.sandbox, "call", payload, within=within)
+        number = int((answer.get("capture") or {}).get("number", 0))
+        self._captures.keep(request.sandbox, number=number, pending=answer.get("pending"))
         return _changed(answer)
 
     async def _read(self, request: ToolRun, call: ToolInput) -> Result:

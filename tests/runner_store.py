@@ -23,6 +23,12 @@ def upload(box: Box, store: ObjectStore, **fields: Any) -> tuple[Answer, Answer]
     return pending, box.run("upload", packs=urls)
 
 
+def publish(box: Box, manifest: Answer, key: str) -> Answer:
+    """Tell that a pending manifest was committed under this key; gives what is pending then."""
+    told = {"number": manifest["number"], "key": key, "sha256": manifest["sha256"]}
+    return box.run("pending", published=told)
+
+
 def entries(manifest: Answer) -> dict[str, Answer]:
     lines = [json.loads(line) for line in Path(manifest["path"]).read_bytes().splitlines()]
     return {line["path"]: line for line in lines[1:]}

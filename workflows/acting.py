@@ -72,6 +72,7 @@ class Acting:
     def _observe(self, call: ToolCall, outcome: ToolOutcome) -> None:
         state = self._state
         state.tool_calls += 1
+        state.captured = max(state.captured, outcome.captured)
         if call.changing and (not outcome.interrupted or outcome.captured > 0):
             state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
         if guard.is_progress(state.failing, call, outcome):

@@ -61,6 +61,8 @@ class TakeSnapshot(Payload):
     """turn, phase, sleep, end."""
     full_scan: bool = False
     """Hash every file first, as before sleep and at the end."""
+    captured: int = 0
+    """Number of the newest capture in this sandbox that is to be in it."""
 
 
 class RestorePoint(Payload):

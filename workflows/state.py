@@ -139,6 +139,8 @@ class BuildState(BaseModel):
     """Counts every sandbox of the build."""
     restore_point: int | None = None
     snapshot_key: str = ""
+    captured: int = 0
+    """Number of the newest capture in the sandbox that a call told of."""
     unsaved: tuple[str, ...] = ()
     """Labels of the changing calls since the restore point."""
     losses: int = 0

@@ -57,6 +57,7 @@ class Workspace:
     async def _create(self, role: Literal["build", "check"]) -> SandboxRef:
         state = self._state
         state.generation += 1
+        state.captured = 0
         return await workflow.execute_activity_method(
             Sandboxes.create_sandbox,
             CreateSandbox(
@@ -217,6 +218,7 @@ class Workspace:
                 parent=state.restore_point,
                 reason=reason,
                 full_scan=full_scan,
+                captured=state.captured,
             ),
             summary=f"turn {state.turns}: {reason}",
             **options.TAKE_SNAPSHOT,

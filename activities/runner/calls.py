@@ -12,7 +12,10 @@ from .state import locked, open_state
 
 
 def call(request: dict[str, Any]) -> dict[str, Any]:
-    """Run a tool at most once; a second caller waits for the first and gets the same answer."""
+    """Run a tool at most once; a second caller waits for the first and gets the same answer.
+
+    A first caller that names `inline` gets with it what `pending` answers: it is spared the question.
+    """
     claim = open_claim(open_state(request), request["claim"])
     with locked(claim.path("lock")):
         recorded = claim.result()
@@ -22,7 +25,7 @@ def call(request: dict[str, Any]) -> dict[str, Any]:
         if request.get("capture", True) and result["status"] != "refused":
             result.update(_capture(request))
         claim.record(result)
-        return result
+        return {**result, "pending": _pending(request)} if "inline" in request else result
 
 
 def interrupt(request: dict[str, Any]) -> dict[str, Any]:
@@ -60,3 +63,8 @@ def _capture(request: dict[str, Any]) -> dict[str, Any]:
     """Capture; a failure must not lose the answer of a call that was made."""
     result = answer("capture", request)
     return {"capture": None, "capture_error": result["error"]} if "error" in result else result
+
+
+def _pending(request: dict[str, Any]) -> dict[str, Any] | None:
+    result = answer("pending", request)
+    return None if "error" in result else result

@@ -11,6 +11,7 @@ from .failures import RunnerFailure
 from .freezing import frozen
 from .looking import Look, Rules
 from .packs import Packer, Place
+from .publish import hear
 from .published import read_published
 from .rows import META_FIELDS, Row
 from .scan import scan
@@ -41,6 +42,7 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
     Raises RunnerFailure `workspace_replaced` if it is a link or a file, as nothing from outside may get in.
     """
     state = open_state(request)
+    hear(request)
     if os.path.islink(state.workspace) or not os.path.isdir(state.workspace):
         raise RunnerFailure("workspace_replaced", f"{state.workspace} is no folder now. Put a folder there.")
     with locked(state.path("captures", "lock")):

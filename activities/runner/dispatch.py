@@ -16,7 +16,6 @@ COMMANDS = {
     "screenshot": "looks",
     "capture": "capture",
     "pending": "publish",
-    "published": "publish",
     "upload": "upload",
     "restore": "restore",
     "mark": "marker",

@@ -1,7 +1,8 @@
-"""`pending`, `published`: what is to be uploaded, and forgetting it once it is committed."""
+"""`pending`: what is to be uploaded; and forgetting it once the worker says that it is committed."""
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import os
 import re
@@ -23,36 +24,47 @@ OLD_OUTPUT_SECONDS = 6 * 3600
 def pending(request: dict[str, Any]) -> dict[str, Any]:
     """Answer with the packs to upload and the manifest to publish (its file, digest and size).
 
+    Where all have no more than `inline` bytes together, each
+    carries its content, in base64.
     Raises RunnerFailure `lost_packs` if a pack that is neither uploaded nor here is needed.
     """
     state = open_state(request)
+    hear(request)
     with locked(state.path("captures", "lock")):
-        now, published = index.load(index.current_path(state)), read_published(state)
+        now, last = index.load(index.current_path(state)), read_published(state)
         full = bool(request.get("full"))
-        if not now.number or (now.number == published.number and not full):
+        if not now.number or (now.number == last.number and not full):
             return {"captures": [], "manifest": None}
         base = index.load(index.published_path(state))
-        base = base if base.number == published.number else index.EMPTY
-        captures = _captures(state, published, now, base)
-        row = _build(state, now, base, published, full=full)
+        base = base if base.number == last.number else index.EMPTY
+        captures = _captures(state, last, now, base)
+        row = _build(state, now, base, last, full=full)
+        _enclose([*(pack for one in captures for pack in one["packs"]), row], most=request.get("inline", 0))
         return {"captures": captures, "manifest": row}
 
 
-def published(request: dict[str, Any]) -> dict[str, Any]:
-    """Forget the packs up to a number; its manifest's key is the parent of the next delta. Idempotent."""
-    state, number = open_state(request), int(request["number"])
+def hear(request: dict[str, Any]) -> None:
+    """Take in a request's `published`, if any: the capture that was committed, its manifest's digest and key.
+
+    Its packs are forgotten and the next delta builds on it. Idempotent; one that is not of the captures that
+    are here, as the state was deleted since, is not believed.
+    """
+    told = request.get("published")
+    if not told:
+        return
+    state, number = open_state(request), int(told["number"])
     with locked(state.path("captures", "lock")):
-        before = read_published(state)
-        row = read_json(state.path("captures", f"manifest-{number}.json"))
-        if row is not None and number >= before.number:
+        before, now = read_published(state), index.load(index.current_path(state))
+        row = read_json(state.path("captures", f"manifest-{number}.json")) or {}
+        if number < before.number:
+            return
+        if row.get("sha256") == told["sha256"]:
             os.replace(state.path("captures", f"manifest-{number}.index"), index.published_path(state))
             deltas = 0 if row["kind"] == "full" else before.deltas + 1
-            write_published(state, Published(number, request["key"], deltas))
-            remove(state.path("captures", f"manifest-{number}.json"))
-        elif number > before.number:
-            write_published(state, Published(number, request["key"], FULL_EVERY))
-        _sweep(state, read_published(state).number)
-        return {"number": read_published(state).number}
+            write_published(state, Published(number, told["key"], deltas))
+            _sweep(state, number)
+        elif number > now.number:
+            write_published(state, Published(number, told["key"], FULL_EVERY))
 
 
 def _captures(
@@ -101,6 +113,14 @@ def _build(
     }
     write_json(f"{path}.json", row)
     return row
+
+
+def _enclose(files: list[dict[str, Any]], *, most: int) -> None:
+    if sum(file["bytes"] for file in files) > most:
+        return
+    for file in files:
+        with open(file["path"], "rb") as body:
+            file["content"] = binascii.b2a_base64(body.read(), newline=False).decode("ascii")
 
 
 def _numbers(state: State) -> list[int]:

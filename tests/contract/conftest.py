@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
+from activities.captures import Captures
 from activities.checks import Checks
 from activities.database import open_database, upgrade_database
 from activities.events import EventStream
@@ -128,6 +129,7 @@ class Bench:
     workspace: Workspace
     rows: SandboxRows
     points: RestorePoints
+    captures: Captures
     restorer: Restorer
     sandboxes: Sandboxes
     snapshots: Snapshots
@@ -196,7 +198,7 @@ async def open_bench(
     client = SandboxClient(settings)
     workspace = Workspace(client, runner=archive()[1])
     rows, points, transcript = SandboxRows(engine), RestorePoints(engine), Transcript(engine)
-    screenshots = Screenshots(objects, workspace)
+    screenshots, captures = Screenshots(objects, workspace), Captures()
     restorer = Restorer(workspace, objects, points, local_sandbox=True)
     bench = Bench(
         build_id=f"build-{uuid.uuid4().hex[:12]}",
@@ -207,12 +209,14 @@ async def open_bench(
         workspace=workspace,
         rows=rows,
         points=points,
+        captures=captures,
         restorer=restorer,
         sandboxes=Sandboxes(workspace, rows, restorer, settings=settings),
-        snapshots=Snapshots(workspace, objects, points, restorer, local_sandbox=True),
+        snapshots=Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=True),
         tools=Tools(
             workspace,
             transcript,
+            captures=captures,
             screenshots=screenshots,
             progress=Progress(engine),
             events=events,
@@ -226,6 +230,18 @@ async def open_bench(
         for row in await rows.of_build(bench.build_id):
             if row.sandbox_id:
                 await client.kill(row.sandbox_id)
+
+
+def tools_of(bench: Bench) -> Tools:
+    """The tools of another worker, with what this bench is made of."""
+    return Tools(
+        bench.workspace,
+        bench.transcript,
+        captures=bench.captures,
+        screenshots=bench.tools._screenshots,
+        progress=bench.tools._progress,
+        events=bench.events,
+    )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.runner_box import Box, interpreters
+from tests.runner_store import publish
 
 PYTHONS = interpreters()
 
@@ -31,7 +32,7 @@ def test_all_commands(tmp_path: Path, version: str):
     )
     others = [
         box.run("upload", packs={packs[0]: {"exists": True}}),
-        box.run("published", number=2, key="k"),
+        publish(box, pending["manifest"], "k"),
         box.run("mark", nonce="n"),
         box.run("verify", nonce="n"),
         box.run("processes"),

@@ -11,7 +11,7 @@ import pytest
 from activities.manifests import Manifest, merge
 from tests.object_store import ObjectStore, object_store
 from tests.runner_box import Box, tree, until
-from tests.runner_store import capture, entries, fill, restore, upload
+from tests.runner_store import capture, entries, fill, publish, restore, upload
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_symlinks_that_are_one_stay_one(box: Box, store: ObjectStore, tmp_path: 
     first = Box(tmp_path / "first")
     restore(first, store, full, source_only=True)
     chain = [Manifest.parse(Path(full["path"]).read_bytes())]
-    box.run("published", number=1, key="k1")
+    publish(box, full, "k1")
     (box.workspace / "a").unlink()
     (box.workspace / "a").symlink_to("no/where")
     capture(box)

@@ -35,6 +35,7 @@ class Sandbox:
 
     def renew(self) -> None:
         self.generation += 1
+        self.told: dict[str, Any] | None = None
         self.home = self.root / str(self.generation)
         self.workspace = self.home / "workspace"
         self.workspace.mkdir(parents=True)
@@ -51,8 +52,11 @@ class Sandbox:
         return result
 
     def publish(self, *, luck: int) -> None:
-        """Upload and commit; by luck the upload fails half way, or the sandbox never learns of the commit."""
-        pending = self.run("pending")
+        """Upload and commit; by luck the upload fails half way, or the sandbox never learns of the commit.
+
+        Otherwise it learns with each later request, until the next commit.
+        """
+        pending = self.run("pending", published=self.told)
         packs = [pack["sha256"] for row in pending["captures"] for pack in row["packs"]]
         for sha256 in packs[: len(packs) // 2] if luck == 0 else packs:
             self.packs[sha256] = (self.home / ".nightshift/packs" / sha256).read_bytes()
@@ -65,7 +69,8 @@ class Sandbox:
         self.chain = self.chain[: keys.index(parent) + 1] if parent else []
         self.chain.append((f"{number}-{len(keys)}", content))
         if luck > 1:
-            self.run("published", number=number, key=self.chain[-1][0])
+            digest = pending["manifest"]["sha256"]
+            self.told = {"number": number, "key": self.chain[-1][0], "sha256": digest}
 
     def merged(self) -> Path:
         """Merge the chain as the worker does."""
@@ -168,18 +173,20 @@ CHANGES = [
     "touch",
     "swap",
 ]
-STEPS = [*CHANGES, "write", *["sneak"] * 4, *["capture"] * 4, *["publish"] * 2, "wait", "lose"]
+STEPS = [*CHANGES, "write", *["sneak"] * 4, *["capture"] * 4, *["publish"] * 2, "wait", "lose", "forget"]
 
 
 def take(sandbox: Sandbox, name: str, first: int, second: int) -> None:
     if name == "capture":
-        sandbox.run("capture")
+        sandbox.run("capture", published=sandbox.told)
     elif name == "publish":
-        sandbox.run("capture")
+        sandbox.run("capture", published=sandbox.told)
         sandbox.publish(luck=first % 5)
     elif name == "lose":
         if sandbox.chain:
             sandbox.restore()
+    elif name == "forget":
+        shutil.rmtree(sandbox.home / ".nightshift" / "captures", ignore_errors=True)
     elif name == "wait":
         start = time.time()
         until(lambda: time.time() > start + sandbox.settle_seconds + 0.005)
@@ -202,7 +209,10 @@ def take(sandbox: Sandbox, name: str, first: int, second: int) -> None:
     )
 )
 def test_restored_tree_is_the_captured_tree(steps: list[tuple[str, int, int]], clock: tuple[int, float]):
-    """After any changes, failed publishes and lost sandboxes, the newest published state restores exactly."""
+    """The newest published state restores exactly: after any changes, failed publishes, lost sandboxes.
+
+    Also after the runner's notes of its captures were deleted.
+    """
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder), clock)
         for name in NAMES[:3]:
@@ -210,7 +220,7 @@ def test_restored_tree_is_the_captured_tree(steps: list[tuple[str, int, int]], c
             sandbox.workspace.joinpath(name, "f").write_text(name)
         for step in steps:
             take(sandbox, *step)
-        sandbox.run("capture")
+        sandbox.run("capture", published=sandbox.told)
         sandbox.publish(luck=2)
         expected = tree(sandbox.workspace)
         sandbox.restore()

@@ -1,7 +1,9 @@
 """What was captured reaches the store once, and a chain of manifests says what changed."""
 
+import base64
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from tests.object_store import ObjectStore, object_store
 from tests.runner_box import Box
-from tests.runner_store import PUT, capture, entries, upload
+from tests.runner_store import PUT, capture, entries, publish, upload
 
 
 @pytest.fixture
@@ -28,8 +30,7 @@ def test_deltas_say_what_changed_and_what_went(box: Box, store: ObjectStore):
     for name in "abc":
         (box.workspace / name).write_text(name)
     capture(box)
-    upload(box, store)
-    box.run("published", number=1, key="k1")
+    publish(box, upload(box, store)[0]["manifest"], "k1")
     (box.workspace / "a").unlink()
     (box.workspace / "b").write_text("changed")
     (box.workspace / "c").rename(box.workspace / "d")
@@ -55,12 +56,53 @@ def test_every_sixteenth_manifest_is_full(box: Box):
     for number in range(1, 19):
         (box.workspace / "f").write_text(str(number))
         capture(box)
-        kinds.append(box.run("pending")["manifest"]["kind"])
-        box.run("published", number=number, key=f"k{number}")
+        manifest = box.run("pending")["manifest"]
+        kinds.append(manifest["kind"])
+        publish(box, manifest, f"k{number}")
 
     assert kinds == ["full", *["delta"] * 15, "full", "delta"]
     assert box.run("pending") == {"captures": [], "manifest": None}
     assert box.run("pending", full=True)["manifest"]["kind"] == "full"
+
+
+def test_small_packs_come_along_with_the_answer(box: Box):
+    """What is asked for inline holds the very bytes of packs and manifest, or, above the limit, none."""
+    (box.workspace / "a").write_text("small")
+    capture(box)
+    with_all, without = box.run("pending", inline=10_000), box.run("pending", inline=10)
+    pack, manifest = with_all["captures"][0]["packs"][0], with_all["manifest"]
+
+    assert Path(pack["path"]).read_bytes() == base64.b64decode(pack["content"])
+    assert Path(manifest["path"]).read_bytes() == base64.b64decode(manifest["content"])
+    assert "content" not in {*without["manifest"], *without["captures"][0]["packs"][0]}
+
+
+def test_a_call_tells_what_is_pending_after_it(box: Box):
+    """Asked for it, its answer holds what `pending` would say; what was committed before is heard first."""
+    first = box.bash("a", "echo x > f", capture=True, inline=10_000)
+    manifest = first["pending"]["manifest"]
+    told = {"number": 1, "key": "k1", "sha256": manifest["sha256"]}
+    second = box.bash("b", "echo y > g", capture=True, inline=10_000, published=told)
+    idle = box.bash("c", "cat g", capture=True, inline=10_000)
+
+    assert ("full", None) == (manifest["kind"], manifest["parent"])
+    assert ("delta", "k1") == (second["pending"]["manifest"]["kind"], second["pending"]["manifest"]["parent"])
+    assert idle["pending"] == box.run("pending", inline=10_000)
+    assert "pending" not in box.bash("a", "echo x > f", capture=True, inline=10_000)
+
+
+def test_a_commit_of_captures_that_are_gone_is_not_believed(box: Box):
+    """The notes of captures were deleted and their numbers begin again: what is new stays pending."""
+    (box.workspace / "a").write_text("first")
+    capture(box)
+    committed = box.run("pending")["manifest"]
+    shutil.rmtree(box.state("captures"))
+    (box.workspace / "a").write_text("second")
+    capture(box)
+    before = box.run("pending")["manifest"]
+    after = publish(box, committed, "k1")["manifest"]
+
+    assert (1, before) == (before["number"], after)
 
 
 def test_failed_publish_is_made_up(box: Box, store: ObjectStore):
@@ -134,7 +176,7 @@ def test_emptied_pack_is_carried_forward(box: Box, store: ObjectStore):
     capture(box)
     pending, _ = upload(box, store)
     old = pending["captures"][0]["packs"][0]["sha256"]
-    box.run("published", number=1, key="k1")
+    publish(box, pending["manifest"], "k1")
     (box.workspace / "b").write_text("y")
     capture(box, emptied=[old])
     manifest = box.run("pending", full=True)["manifest"]

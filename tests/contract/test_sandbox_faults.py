@@ -74,6 +74,7 @@ def over(bench: Bench, settings: Settings, line: Line) -> Bench:
     tools = Tools(
         workspace,
         bench.transcript,
+        captures=bench.captures,
         screenshots=bench.tools._screenshots,
         progress=bench.tools._progress,
         events=bench.events,

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import func, select
 from temporalio.exceptions import ApplicationError
 
+from activities.captures import Captures
 from activities.restore import Restorer, pack_key
 from activities.snapshots import Snapshots
 from activities.tables import restore_point_packs, restore_points
-from tests.contract.conftest import Bench
+from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
 from workflows.files import RestorePoint, SandboxRef
 
@@ -50,6 +51,30 @@ async def packs_of(bench: Bench, point: RestorePoint) -> list[str]:
     query = select(table.c.sha256).where(table.c.restore_point == point.restore_point)
     async with bench.engine.connect() as connection:
         return list((await connection.execute(query)).scalars())
+
+
+def made_of(bench: Bench, *, kind: type[Snapshots] = Snapshots, local_sandbox: bool = True) -> Snapshots:
+    return kind(
+        bench.workspace,
+        bench.objects,
+        bench.points,
+        bench.restorer,
+        captures=bench.captures,
+        local_sandbox=local_sandbox,
+    )
+
+
+def listening(bench: Bench, asked: list[str]) -> Bench:
+    """The bench with a snapshot that notes what it asks of the sandbox."""
+
+    class Listening(type(bench.workspace)):
+        async def ask(self, sandbox, command, payload, **options):
+            asked.append(command)
+            return await super().ask(sandbox, command, payload, **options)
+
+    workspace = Listening.__new__(Listening)
+    workspace.__dict__ = bench.workspace.__dict__
+    return replace(bench, snapshots=made_of(replace(bench, workspace=workspace)))
 
 
 async def test_a_killed_sandbox_comes_back_whole_from_its_snapshot(bench: Bench):
@@ -132,6 +157,67 @@ async def test_nothing_new_makes_no_restore_point(bench: Bench):
     assert await rows_of(bench) == 1
 
 
+async def test_a_small_snapshot_after_a_call_asks_nothing_of_the_sandbox(bench: Bench):
+    """What a call captured comes with its answer, and the next hears what was committed of it."""
+    sandbox, asked = await bench.create(), list[str]()
+    heard = listening(bench, asked)
+    points = []
+    for turn in (1, 2, 3):
+        outcome = await bench.bash(sandbox, f"printf {turn} > f{turn}; cat f{turn}")
+        points.append(await heard.snapshot(sandbox, turn=turn, captured=outcome.captured))
+    await bench.bash(sandbox, "cat f1")
+    same = await heard.snapshot(sandbox, turn=4, captured=outcome.captured)
+    before = await listing(bench, sandbox)
+    again = await bench.create(generation=2, restore_point=points[-1].restore_point)
+
+    assert asked == []
+    assert [1, 2, 3] == [point.files for point in points]
+    assert same == points[-1]
+    assert len(await bench.points.chain(points[-1].restore_point)) == 3
+    assert before == await listing(bench, again)
+
+
+async def test_a_worker_that_knows_only_of_older_captures_asks(bench: Bench):
+    """Another worker ran the newest call: what this one remembers is not taken for all there is."""
+    sandbox, asked = await bench.create(), list[str]()
+    await bench.bash(sandbox, "printf old > old")
+    other = replace(bench, captures=Captures())
+    other = replace(other, tools=tools_of(other))
+    outcome = await other.bash(sandbox, "printf new > new")
+
+    point = await listening(bench, asked).snapshot(sandbox, captured=outcome.captured)
+
+    assert asked == ["pending"]
+    assert point.files == 2
+
+
+async def test_what_is_too_large_to_come_along_is_uploaded(bench: Bench):
+    """A pack above the limit is put by the sandbox itself."""
+    sandbox, asked = await bench.create(), list[str]()
+    outcome = await bench.bash(sandbox, "head -c 200000 /dev/urandom > big")
+
+    point = await listening(bench, asked).snapshot(sandbox, captured=outcome.captured)
+    before = await listing(bench, sandbox)
+    again = await bench.create(generation=2, restore_point=point.restore_point)
+
+    assert asked == ["upload"]
+    assert before == await listing(bench, again)
+
+
+async def test_a_pack_that_is_not_what_its_digest_says_is_refused(bench: Bench):
+    """A sandbox that hands over other bytes under a digest commits nothing."""
+    sandbox = await bench.create()
+    outcome = await bench.bash(sandbox, "echo x > file")
+    told = bench.captures.take(sandbox, least=0)
+    assert told is not None
+    told["captures"][0]["packs"][0]["content"] = "bm9uc2Vuc2U="
+    bench.captures.keep(sandbox, number=outcome.captured, pending=told)
+
+    with pytest.raises(ApplicationError, match="digest"):
+        await bench.snapshot(sandbox, captured=outcome.captured)
+    assert await rows_of(bench) == 0
+
+
 async def test_an_empty_workspace_has_a_restore_point(bench: Bench):
     """The last snapshot always exists, also of a build that wrote nothing."""
     sandbox = await bench.create()
@@ -154,7 +240,7 @@ async def test_a_full_scan_finds_what_no_call_captured(bench: Bench):
     assert point.files == 1
 
 
-@pytest.mark.parametrize("step", ["_upload", "_publish", "_forget"])
+@pytest.mark.parametrize("step", ["_upload", "_publish"])
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_snapshot_cut_off_anywhere_is_finished_by_its_retry(bench: Bench, step: str, *, after: bool):
     """Whatever await an attempt dies at, the retry leaves one row with all the files."""
@@ -170,7 +256,7 @@ async def test_a_snapshot_cut_off_anywhere_is_finished_by_its_retry(bench: Bench
         raise asyncio.CancelledError
 
     setattr(Dying, step, die)
-    dying = Dying(bench.workspace, bench.objects, bench.points, bench.restorer, local_sandbox=True)
+    dying = made_of(bench, kind=Dying)
     with pytest.raises(asyncio.CancelledError):
         await replace(bench, snapshots=dying).snapshot(sandbox)
 
@@ -269,6 +355,7 @@ async def test_a_manifest_that_names_a_foreign_pack_is_refused(bench: Bench):
             answer = await super().ask(sandbox, command, payload, **options)
             if command == "pending" and answer["manifest"]:
                 data = await self.client.read(sandbox.sandbox_id, answer["manifest"]["path"])
+                answer["manifest"].pop("content")
                 answer["manifest"]["sha256"] = hashlib.sha256(data).hexdigest()
             return answer
 
@@ -276,7 +363,7 @@ async def test_a_manifest_that_names_a_foreign_pack_is_refused(bench: Bench):
     lying.__dict__ = bench.client.__dict__
     workspace = Believing.__new__(Believing)
     workspace.__dict__ = {**bench.workspace.__dict__, "client": lying}
-    snapshots = Snapshots(workspace, bench.objects, bench.points, bench.restorer, local_sandbox=True)
+    snapshots = made_of(replace(bench, workspace=workspace, captures=Captures()))
 
     with pytest.raises(ApplicationError, match="never uploaded"):
         await replace(bench, snapshots=snapshots).snapshot(sandbox)
@@ -288,7 +375,7 @@ async def test_a_bucket_out_of_the_sandboxes_reach_is_relayed(bench: Bench):
     sandbox = await bench.create()
     await bench.bash(sandbox, TREE)
     restorer = Restorer(bench.workspace, bench.objects, bench.points, local_sandbox=False)
-    snapshots = Snapshots(bench.workspace, bench.objects, bench.points, restorer, local_sandbox=False)
+    snapshots = made_of(replace(bench, restorer=restorer), local_sandbox=False)
     point = await replace(bench, snapshots=snapshots).snapshot(sandbox)
     before = await listing(bench, sandbox)
     other = await bench.create(role="check")

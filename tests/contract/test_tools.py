@@ -261,6 +261,7 @@ def blind(bench: Bench) -> Bench:
     tools = Tools(
         bench.workspace,
         bench.transcript,
+        captures=bench.captures,
         screenshots=screenshots,
         progress=Progress(bench.engine),
         events=bench.events,
