@@ -178,8 +178,10 @@ class Tools(ports.Tools):
         }
         within = timedelta(seconds=seconds + CAPTURE_SECONDS)
         answer = await self._workspace.ask(request.sandbox, "call", payload, within=within)
-        number = int((answer.get("capture") or {}).get("number", 0))
-        self._captures.keep(request.sandbox, number=number, pending=answer.get("pending"))
+        capture: Mapping[str, Any] = answer.get("capture") or {}
+        self._captures.keep(
+            request.sandbox, number=int(capture.get("number", 0)), pending=answer.get("pending")
+        )
         return _changed(answer)
 
     async def _read(self, request: ToolRun, call: ToolInput) -> Result:
