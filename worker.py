@@ -74,6 +74,7 @@ PURE_MODULES = tuple(
         "rest",
         "state",
         "steering",
+        "texts",
         "turns",
         "workspace",
     )

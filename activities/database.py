@@ -4,10 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from activities.settings import Settings
@@ -42,12 +40,28 @@ async def upgrade_database(url: str) -> None:
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-            await connection.run_sync(_upgrade)
+            if await _version(connection) != newest_version():
+                await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
 
 
+def newest_version() -> str:
+    """Give the newest version that there is a migration to; their files begin with it."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("*.py")).partition("_")[0]
+
+
+async def _version(connection: AsyncConnection) -> str | None:
+    known = await connection.execute(text("SELECT to_regclass('alembic_version')"))
+    if known.scalar_one() is None:
+        return None
+    return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+
+
 def _upgrade(connection: Connection) -> None:
+    from alembic import command  # which takes half a second that most starts never need
+    from alembic.config import Config
+
     config = Config(MIGRATIONS / "alembic.ini", attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS))
     command.upgrade(config, "head")

@@ -1,4 +1,4 @@
-"""Turns any exception into the failure that Temporal records: retried, refused for good, or a bug of ours.
+"""Turns any exception into the failure that Temporal records: retried, asked of a person, refused, or a bug.
 
 Owns the texts. No secret and no response body passes through: texts are made of names, codes
 and, for a refused request, the provider's own short sentence with keys masked.
@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import anthropic
@@ -24,7 +25,8 @@ from workflows.errors import FailureType
 
 DETAIL_CHARS = 300
 """How much of a provider's sentence is shown."""
-
+MENDED_AFTER = timedelta(minutes=1)
+"""How soon a service that refuses our key is asked again."""
 
 NO_CREDIT = (
     "Add credit or raise the spend limit in the console of the model's provider, then start the build again: "
@@ -53,6 +55,9 @@ _PASSING_CODES = frozenset(
         Code.UNKNOWN,
     }
 )
+_CLOSED_STATUS = frozenset({401, 403})
+_CLOSED_CODES = frozenset({Code.PERMISSION_DENIED, Code.UNAUTHENTICATED})
+_CLOSED_SQLSTATE = "28"
 _PASSING_SQLSTATES = ("08", "25P03", "25P04", "40", "53", "55P03", "57", "58")
 _SECRET = re.compile(r"sk-[\w-]{6,}|e2b_\w+|AKIA\w+|(?<=://)[^@/\s]+(?=@)|(?<=Bearer )\S+")
 
@@ -65,8 +70,14 @@ def is_passing(error: BaseException) -> bool:
     return verdict is Verdict.RETRY or (verdict is Verdict.BY_CODE and _is_passing_code(error))
 
 
+def is_closed(error: BaseException) -> bool:
+    """Tell whether a service refuses our key or what it may do, which a person must mend."""
+    verdict = verdict_on(type(error))
+    return verdict is Verdict.MEND or (verdict is Verdict.BY_CODE and _is_closed_code(error))
+
+
 def classify(error: BaseException) -> ApplicationError:
-    """Turn any exception into the failure that Temporal records: retried, refused, or a bug."""
+    """Turn any exception into the failure that Temporal records."""
     if isinstance(error, ApplicationError):
         return error
     name, facts = type(error).__name__, _facts(error)
@@ -76,6 +87,8 @@ def classify(error: BaseException) -> ApplicationError:
             type=FailureType.RETRYABLE,
             next_retry_delay=retry_after(error),
         )
+    if is_closed(error):
+        return _to_mend(error, facts)
     if isinstance(error, anthropic.AnthropicError) and verdict_on(type(error)) is not Verdict.BUG:
         return ApplicationError(
             f"The model's provider refuses this for good ({facts}): {_sentence(error)}"
@@ -86,6 +99,23 @@ def classify(error: BaseException) -> ApplicationError:
     detail = "" if verdict_on(type(error)) else f": {mask(str(error))[:DETAIL_CHARS]}"
     return ApplicationError(
         f"A bug of ours or a wrong setting ({facts}){detail}", type=name, non_retryable=True
+    )
+
+
+def _to_mend(error: BaseException, facts: str) -> ApplicationError:
+    """The model's key is asked of the founder; any other service is asked again until its key is mended."""
+    if isinstance(error, anthropic.AnthropicError):
+        return ApplicationError(
+            f"The model's provider refuses the key of this build ({facts}): {_sentence(error)} "
+            "Mend the key or its permissions, restart the worker with it, then `resume` the build.",
+            type=FailureType.PERSON_NEEDED,
+            non_retryable=True,
+        )
+    return ApplicationError(
+        f"A service refuses our key or its permissions ({facts}). "
+        "Mend it and restart the worker; the service is asked again every minute.",
+        type=FailureType.RETRYABLE,
+        next_retry_delay=MENDED_AFTER,
     )
 
 
@@ -108,7 +138,7 @@ def never_began(error: BaseException) -> bool:
     """Tell whether the model's provider did nothing: it answered with an error, or was never reached."""
     if isinstance(error, anthropic.APIConnectionError):
         return isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout))
-    return isinstance(error, anthropic.APIStatusError)
+    return isinstance(error, anthropic.APIStatusError | anthropic.CredentialsError)
 
 
 def mask(text: str) -> str:
@@ -126,6 +156,14 @@ def _is_passing_code(error: BaseException) -> bool:
         return True
     status = _status(error)
     return status is not None and (status >= _SERVERS_FAULT or status in _PASSING_STATUS)
+
+
+def _is_closed_code(error: BaseException) -> bool:
+    if isinstance(error, ConnectError):
+        return error.code in _CLOSED_CODES
+    if isinstance(error, sql.DBAPIError):
+        return str(getattr(error.orig, "sqlstate", None) or "").startswith(_CLOSED_SQLSTATE)
+    return _status(error) in _CLOSED_STATUS
 
 
 def _status(error: BaseException) -> int | None:

@@ -8,29 +8,18 @@ has neighbours that trust it.
 import asyncio
 import base64
 import hashlib
-import os
 import shutil
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
-
-from playwright.async_api import Browser, Error, ViewportSize, async_playwright
 
 from activities.objects import Objects
 from activities.runner.devtools import PROGRAMS
 from activities.workspace import RunnerFault, Workspace
 from workflows.files import SandboxRef
 
-SCREENS: Final[dict[str, ViewportSize]] = {
-    "desktop": {"width": 1280, "height": 800},
-    "mobile": {"width": 390, "height": 844},
-}
-QUALITY: Final = 80
-"""Of the WebP image."""
-PAGE_SECONDS: Final = 30
-"""How long a page may take to load."""
-_NOBODY_THERE: Final = frozenset({502, 503, 504})
-"""What the proxy before a sandbox answers for a port that nobody listens on."""
+SCREENS: Final = {"desktop": (1280, 800), "mobile": (390, 844)}
+"""Width and height, pixels."""
 SHOT_SECONDS: Final = 90
 """How long both images may take together."""
 INSIDE: Final = timedelta(seconds=75)
@@ -90,7 +79,7 @@ class Screenshots:
 
         Raises PageUnreachable if nobody listens on that port of this sandbox.
         """
-        request = {"port": port, "path": path, "screens": {name: [*_size(name)] for name in SCREENS}}
+        request = {"port": port, "path": path, "screens": {name: [*size] for name, size in SCREENS.items()}}
         try:
             answer = await self._workspace.ask(sandbox, "screenshot", request, within=INSIDE)
         except RunnerFault as fault:
@@ -107,10 +96,12 @@ class Screenshots:
     async def _look_from_outside(self, url: str, reason: str) -> dict[str, bytes]:
         if self._browser is None:
             raise NoBrowser(f"{reason} {_HOW_TO_ADD}")
+        from activities import browser  # which takes half a second that most workers never need
+
         try:
             async with asyncio.timeout(SHOT_SECONDS):
-                images = await _images(self._browser, url)
-        except (Error, TimeoutError) as error:
+                images = await browser.look(self._browser, url, SCREENS)
+        except (browser.Failed, TimeoutError) as error:
             said = str(error).splitlines()[0] if str(error) else "it took too long"
             raise PageUnreachable(f"The page {urlsplit(url).path!r} could not be shown: {said}") from None
         if not all(map(_is_fit, images.values())):
@@ -121,11 +112,7 @@ class Screenshots:
         key = f"screenshots/{build_id}/{hashlib.sha256(image).hexdigest()}/image"
         media_type = _media_type(image)
         await self._objects.put_if_absent(key, image, content_type=media_type)
-        return Shot(name, *_size(name), key, media_type, base64.b64encode(image).decode())
-
-
-def _size(name: str) -> tuple[int, int]:
-    return SCREENS[name]["width"], SCREENS[name]["height"]
+        return Shot(name, *SCREENS[name], key, media_type, base64.b64encode(image).decode())
 
 
 def _media_type(image: bytes) -> str:
@@ -142,36 +129,3 @@ def _is_fit(image: bytes) -> bool:
 def find_browser() -> str | None:
     """Find a Chromium on PATH."""
     return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
-
-
-async def _images(executable: str, url: str) -> dict[str, bytes]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=_arguments(url))
-        try:
-            return {name: await _image(browser, url, screen) for name, screen in SCREENS.items()}
-        finally:
-            await browser.close()
-
-
-def _arguments(url: str) -> list[str]:
-    """Confine the browser to the page's host and port; as root its own sandbox cannot start."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    here = f"{parts.hostname}:{port}"
-    confined = [f"--host-resolver-rules=MAP {here} {here}, MAP * ~NOTFOUND", "--disable-quic"]
-    return [*confined, "--no-sandbox"] if os.geteuid() == 0 else confined
-
-
-async def _image(browser: Browser, url: str, screen: ViewportSize) -> bytes:
-    """Load a page and take what is seen of it; playwright itself writes no WebP."""
-    context = await browser.new_context(viewport=screen, service_workers="block", accept_downloads=False)
-    try:
-        page = await context.new_page()
-        answer = await page.goto(url, wait_until="load", timeout=PAGE_SECONDS * 1000)
-        if answer is not None and answer.status in _NOBODY_THERE:
-            raise PageUnreachable(f"Nothing answers (HTTP {answer.status}). Is the app running on that port?")
-        session: Any = await context.new_cdp_session(page)
-        shot = await session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
-        return base64.b64decode(shot["data"])
-    finally:
-        await context.close()

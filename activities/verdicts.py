@@ -1,4 +1,4 @@
-"""What each vendor's exception classes mean, decided once: retried, refused for good, or a bug of ours.
+"""What each vendor's exception classes mean, decided once: retried, asked of a person, refused, or a bug.
 
 A test walks the vendors' class trees and fails on a class that this table does not reach.
 """
@@ -27,6 +27,7 @@ class Verdict(Enum):
     """What is done about an exception."""
 
     RETRY = "retry"  # the provider's passing fault
+    MEND = "mend"  # a key or a permission that a person must mend
     REJECTED = "rejected"  # the model's provider refuses the request, or us, for good
     BUG = "bug"  # ours: wrong use of a client, wrong configuration
     BY_CODE = "by code"  # the class says nothing: its status or code decides
@@ -91,21 +92,32 @@ _RETRY: tuple[type[Exception], ...] = (
 )
 """Transport, overload, shutdown. A cut stream may end in a JSONDecodeError; TimeoutError is an OSError."""
 
-_REJECTED: tuple[type[Exception], ...] = (
+_MEND: tuple[type[Exception], ...] = (
     anthropic.AuthenticationError,
+    anthropic.CredentialsError,
+    anthropic.PermissionDeniedError,
+    WorkloadIdentityError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    e2b.AuthenticationException,
+    boto.NoAuthTokenError,
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.SSOTokenLoadError,
+    boto.UnauthorizedSSOTokenError,
+)
+"""Keys that were revoked, have expired or may not do it: whoever runs the build can mend that."""
+
+_REJECTED: tuple[type[Exception], ...] = (
     anthropic.BadRequestError,
     anthropic.ContentTooLargeError,
     anthropic.ContractSpendLimitReachedError,
-    anthropic.CredentialsError,
     anthropic.EnforcedSpendLimitReachedError,
     anthropic.HTTPNotImplementedError,
     anthropic.NotFoundError,
     anthropic.PaymentRequiredError,
-    anthropic.PermissionDeniedError,
     anthropic.PreconditionFailedError,
     anthropic.RequestHeaderFieldsTooLargeError,
     anthropic.UnprocessableEntityError,
-    WorkloadIdentityError,
 )
 
 _BUG: tuple[type[Exception], ...] = (
@@ -133,7 +145,6 @@ _BUG: tuple[type[Exception], ...] = (
     redis.PubSubError,
     redis.RedisClusterException,
     redis.ResponseError,
-    e2b.AuthenticationException,
     e2b.BuildException,
     e2b.InvalidArgumentException,
     e2b.NotEnoughSpaceException,
@@ -158,6 +169,7 @@ TABLE: Mapping[type[BaseException], Verdict] = {
     kind: verdict
     for verdict, kinds in (
         (Verdict.RETRY, _RETRY),
+        (Verdict.MEND, _MEND),
         (Verdict.REJECTED, _REJECTED),
         (Verdict.BUG, _BUG),
         (Verdict.BY_CODE, _BY_CODE),

@@ -9,7 +9,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from workflows.requests import clean
+from workflows.texts import clean
 
 SERVER_LIMIT = 2 * 1024 * 1024
 """Bytes above which the server refuses a start; no build would exist to say so."""

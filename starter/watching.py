@@ -32,6 +32,12 @@ LINES: Mapping[str, tuple[str, str, LineOf]] = {
     "agent.tool.called": ("·", "", lambda f: f"{f.get('tool_name', '')}: {f.get('tool_label', '')}"),
     "agent.budget_updated": ("$", "dim", _budget),
     "agent.sleeping": ("z", "yellow", lambda f: f"{f.get('status', '')} {f.get('text', '')}"),
+    "agent.waiting_for_input": ("?", "bold yellow", lambda f: str(f.get("text", ""))),
+    "agent.retrying": (
+        "r",
+        "yellow",
+        lambda f: f"the model does not answer ({f.get('error_type', '')}), attempt {f.get('attempt', '')}",
+    ),
     "agent.waking": ("*", "yellow", lambda f: str(f.get("text", ""))),
     "agent.sandbox_restored": ("!", "yellow", lambda _: "sandbox restored"),
     "snapshot.taken": ("s", "dim", lambda f: f"snapshot {f.get('restore_point', '')}"),

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -37,28 +38,19 @@ async def time_skipping_program() -> Path:
 
 @pytest.fixture(scope="session")
 def time_skipping(time_skipping_program: Path) -> TimeSkipping:
-    """Starts a time-skipping server; its clock is global, so each test that skips has its own."""
+    """Starts a time-skipping server."""
 
     @asynccontextmanager
     async def start() -> AsyncIterator[WorkflowEnvironment]:
-        async with await _start_patiently(str(time_skipping_program)) as environment:
+        async with await WorkflowEnvironment.start_time_skipping(
+            data_converter=pydantic_data_converter,
+            test_server_existing_path=str(time_skipping_program),
+            test_server_startup_timeout=timedelta(minutes=1),
+        ) as environment:
             await register_search_attributes(environment.client)
             yield environment
 
     return start
-
-
-async def _start_patiently(program: str) -> WorkflowEnvironment:
-    """Start a server; the SDK gives it 5 s, which a busy machine may not."""
-    for tries_left in reversed(range(4)):
-        try:
-            return await WorkflowEnvironment.start_time_skipping(
-                data_converter=pydantic_data_converter, test_server_existing_path=program
-            )
-        except RuntimeError as error:
-            if "did not start" not in str(error) or not tries_left:
-                raise
-    raise AssertionError
 
 
 async def register_search_attributes(client: Client) -> None:

@@ -20,6 +20,8 @@ BUSY_WAIT = timedelta(minutes=2)
 """The longest wait for money that another build holds."""
 SWITCH_WAIT = timedelta(minutes=5)
 """How often a parked build looks at the kill switch again."""
+ASK_WAIT = timedelta(hours=1)
+"""How often a build that needs a person looks whether it still does."""
 SHORTEST_SLEEP = timedelta(seconds=1)
 """A midnight that has just passed is not slept on for nothing."""
 

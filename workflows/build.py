@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.ports import Builds, Ledger, Model
     from workflows.proof import Proof
     from workflows.requests import NO_INPUT, InvalidRequest, read_start
-    from workflows.rest import Resting, heeding, was_cut
+    from workflows.rest import Resting, asked_by, heeding, was_cut
     from workflows.state import BuildState, Status
     from workflows.steering import Steering
     from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal
@@ -146,12 +146,15 @@ class BuildWorkflow(Steering):
             )
 
     async def _call_model(self) -> ModelReply | None:
-        """Buy a reply; none when someone interrupted before it was whole."""
+        """Buy a reply; none when someone interrupted before it was whole, or had to mend something first."""
         state = self.state
         notes, state.heard = state.notes, state.interrupts
         try:
             reply = await heeding(self._start_call(notes), lambda: state.is_interrupted)
         except ActivityError as error:
+            if question := asked_by(error):
+                await self._resting.ask(question)
+                return None
             if not (state.is_interrupted and was_cut(error)):
                 raise
             self._journal.note("the model was interrupted")

@@ -7,6 +7,7 @@ Faults, and what is done about each:
     provider's  retried by Temporal, waited out          ApplicationError, retried
     budget's    the build rests                          a `Refusal` in the reply, no error at all
     founder's   fails at once, naming the field          InvalidBuildRequest and its kin below
+    a key's     the build waits, saying what to mend     PersonNeeded; of other services: retried
 """
 
 from enum import StrEnum
@@ -22,6 +23,7 @@ class FailureType(StrEnum):
     NO_ALLOWANCE = "NoAllowance"  # the user's plan leaves nothing to spend
     INVALID_TEMPLATE = "InvalidTemplate"  # the sandbox lacks python3, bash or disk
     SANDBOX_LOST = "SandboxLost"  # the sandbox is gone; restore into another
+    PERSON_NEEDED = "PersonNeeded"  # the model's key or its permissions: someone must mend them
     MODEL_REJECTED = "ModelRejected"  # the provider refuses the request for good
     RETRYABLE = "ProviderUnavailable"  # the provider's passing fault
 

@@ -5,8 +5,6 @@ run in RUNNING for ever.
 """
 
 import json
-import re
-from typing import cast
 
 from pydantic import JsonValue, ValidationError
 from temporalio.api.common.v1 import Payload
@@ -15,6 +13,7 @@ from temporalio.common import RawValue
 from workflows.catalogue import describe_errors
 from workflows.models import BuildRequest
 from workflows.state import STATE_KIND, BuildState
+from workflows.texts import clean
 
 MAX_REQUEST_BYTES = 256 * 1024
 """The largest request; longer material belongs into the project's brief."""
@@ -27,8 +26,6 @@ MAX_DEPTH = 64
 
 NO_INPUT = RawValue(Payload())
 """What a run gets when it is started without input."""
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class InvalidRequest(Exception):
@@ -83,17 +80,6 @@ def _request(value: JsonValue) -> BuildRequest:
     if not (request.idea.strip() or request.idea_brief or request.project):
         raise InvalidRequest("idea: say what to build, or give `idea_brief`, or name a known `project`.")
     return request
-
-
-def clean(value: JsonValue) -> JsonValue:
-    """Replace NUL and lone surrogates, which neither database nor model takes, by U+FFFD."""
-    if isinstance(value, str):
-        return _UNSTORABLE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [clean(item) for item in value]
-    if isinstance(value, dict):
-        return {cast("str", clean(key)): clean(item) for key, item in value.items()}
-    return value
 
 
 def _kind(value: JsonValue) -> str:

@@ -1,4 +1,4 @@
-"""Why and how a build stands still: asked to pause, switched off, out of money, waiting for money.
+"""Why and how a build stands still: asked to pause, switched off, in need of a person or of money.
 
 One idiom: save, pause the sandbox, one durable timer or a wake, look again.
 """
@@ -10,12 +10,12 @@ from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 from temporalio.workflow import ActivityHandle
 
 from workflows import budget
-from workflows.errors import BuildFailed, Outcome
+from workflows.errors import BuildFailed, FailureType, Outcome
 from workflows.journal import Journal
 from workflows.state import BuildState, Rest
 from workflows.turns import ModelReply, Refusal
@@ -44,6 +44,13 @@ async def heeding(step: ActivityHandle[Answer], is_over: Callable[[], bool]) -> 
 def was_cut(error: ActivityError) -> bool:
     """Tell whether a cancelled activity ended by it, or died before it could answer."""
     return is_cancelled_exception(error) or isinstance(error.cause, ActivityTimeout)
+
+
+def asked_by(error: ActivityError) -> str:
+    """Give what a person must mend before an activity can succeed; empty where that is not why it failed."""
+    cause = error.cause
+    asks = isinstance(cause, ApplicationError) and cause.type == FailureType.PERSON_NEEDED
+    return cause.message if asks and isinstance(cause, ApplicationError) else ""
 
 
 def heed_stop(state: BuildState) -> None:
@@ -80,6 +87,13 @@ class Resting:
         rest, limit = self._rest_for(reply)
         await self._rest(rest, lambda: self._state.wakes > wakes, limit)
 
+    async def ask(self, question: str) -> None:
+        """Wait until a person has mended what only they can: a `resume` or `wake` ends it, or an hour."""
+        state, wakes = self._state, self._state.wakes
+        state.message = question
+        await self._rest(Rest.ASKING, lambda: state.wakes > wakes, budget.ASK_WAIT)
+        state.message = ""
+
     def _rest_for(self, reply: ModelReply) -> tuple[Rest, timedelta]:
         if reply.refused is Refusal.BUSY:
             return Rest.BUSY, budget.BUSY_WAIT
@@ -95,7 +109,10 @@ class Resting:
         state.rest = rest
         state.wake_at = workflow.now() + limit if limit else None
         until = f"until {state.wake_at:%Y-%m-%d %H:%M} UTC" if state.wake_at else "until `resume`"
-        await self._journal.tell("agent.sleeping", until)
+        if rest is Rest.ASKING:
+            await self._journal.tell("agent.waiting_for_input", state.message)
+        else:
+            await self._journal.tell("agent.sleeping", until)
         try:
             await workflow.wait_condition(over, timeout=limit, timeout_summary=f"{rest} {until}")
             why = "woken"

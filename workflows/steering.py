@@ -10,8 +10,8 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from workflows.models import BuildStatus, SetLimit, TimelineEntry
-from workflows.requests import clean
 from workflows.state import FOUNDER, BuildState
+from workflows.texts import clean
 
 MAX_STEER_CHARS = 10_000
 """The longest text that one `steer` hands to the model."""
@@ -48,10 +48,11 @@ class Steering:
         self.state.wakes += 1
         self.state.interrupts += 1
 
-    @workflow.signal(description="Go on after `pause`.")
+    @workflow.signal(description="Go on after `pause`, or after mending what the build asked for.")
     def resume(self, *_given: object) -> None:
-        """End a pause."""
+        """End a pause, or a wait for a person."""
         self.state.paused = False
+        self.state.wakes += 1
 
     @workflow.signal(description="Say something to the agent: it stops what it is doing and reads it.")
     def steer(self, *given: object) -> None:

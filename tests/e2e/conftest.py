@@ -81,9 +81,9 @@ async def everything() -> AsyncIterator[Everything]:
         shutil.rmtree(data, ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_worker(everything: Everything) -> OpenWorker:
-    """Starts a worker process of the test's own."""
+    """Starts worker processes."""
 
     @asynccontextmanager
     async def start() -> AsyncIterator[WorkerProcess]:
@@ -99,19 +99,29 @@ def open_worker(everything: Everything) -> OpenWorker:
     return start
 
 
-@pytest.fixture
-async def model_control(everything: Everything) -> AsyncIterator[httpx2.AsyncClient]:
+@asynccontextmanager
+async def switches(everything: Everything) -> AsyncIterator[httpx2.AsyncClient]:
     """The switches of the scripted model, all off before and after."""
     environment = everything.environment
     headers = {"Authorization": f"Bearer {environment['ANTHROPIC_API_KEY']}"}
     async with httpx2.AsyncClient(base_url=environment["ANTHROPIC_BASE_URL"], headers=headers) as control:
         await control.delete("/_control/requests")
-        yield control
-        await control.post("/_control/faults", json=[])
-        await control.post("/_control/release", json={})
+        try:
+            yield control
+        finally:
+            await control.post("/_control/faults", json=[])
+            await control.post("/_control/limits", json={"max_input_tokens": None})
+            await control.post("/_control/release", json={})
 
 
 @pytest.fixture
+async def model_control(everything: Everything) -> AsyncIterator[httpx2.AsyncClient]:
+    """The switches of the scripted model."""
+    async with switches(everything) as control:
+        yield control
+
+
+@pytest.fixture(scope="session")
 async def database(everything: Everything) -> AsyncIterator[AsyncEngine]:
     """The stack's database."""
     settings = Settings.from_env(everything.environment)

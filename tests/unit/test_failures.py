@@ -111,31 +111,60 @@ def test_passing_faults_are_not_taken_for_bugs(root: type[BaseException]):
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "retried"),
+    ("status", "kind", "expected"),
     [
-        (400, "invalid_request_error", False),
-        (401, "authentication_error", False),
-        (402, "billing_error", False),
-        (403, "permission_error", False),
-        (404, "not_found_error", False),
-        (409, "conflict_error", True),
-        (413, "request_too_large", False),
-        (429, "rate_limit_error", True),
-        (500, "api_error", True),
-        (503, "api_error", True),
-        (529, "overloaded_error", True),
-        (200, "overloaded_error", True),
-        (200, "api_error", True),
-        (200, "invalid_request_error", False),
-        (418, "teapot", False),
+        (400, "invalid_request_error", FailureType.MODEL_REJECTED),
+        (401, "authentication_error", FailureType.PERSON_NEEDED),
+        (402, "billing_error", FailureType.MODEL_REJECTED),
+        (403, "permission_error", FailureType.PERSON_NEEDED),
+        (404, "not_found_error", FailureType.MODEL_REJECTED),
+        (409, "conflict_error", FailureType.RETRYABLE),
+        (413, "request_too_large", FailureType.MODEL_REJECTED),
+        (429, "rate_limit_error", FailureType.RETRYABLE),
+        (500, "api_error", FailureType.RETRYABLE),
+        (503, "api_error", FailureType.RETRYABLE),
+        (529, "overloaded_error", FailureType.RETRYABLE),
+        (200, "overloaded_error", FailureType.RETRYABLE),
+        (200, "api_error", FailureType.RETRYABLE),
+        (200, "invalid_request_error", FailureType.MODEL_REJECTED),
+        (418, "teapot", FailureType.MODEL_REJECTED),
     ],
 )
-def test_answers_of_the_model_provider(status: int, kind: str, *, retried: bool):
+def test_answers_of_the_model_provider(status: int, kind: str, expected: FailureType):
     """An error in a stream has status 200: there its type decides."""
     failure = classify(status_error(status, kind))
 
-    assert failure.type == (FailureType.RETRYABLE if retried else FailureType.MODEL_REJECTED)
-    assert failure.non_retryable is not retried
+    assert failure.type == expected
+    assert failure.non_retryable is (expected is not FailureType.RETRYABLE)
+
+
+def test_a_refused_key_says_what_to_mend():
+    """A person reads what is wrong with which key, and how to go on; no key is shown."""
+    failure = classify(status_error(401, "authentication_error"))
+
+    assert all(word in failure.message for word in ("key", "restart the worker", "resume", "***"))
+    assert "secretsecret" not in failure.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        e2b.exceptions.AuthenticationException("x"),
+        botocore.exceptions.NoCredentialsError(),
+        botocore.exceptions.ClientError(
+            {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "PutObject"
+        ),
+        ConnectError(Code.UNAUTHENTICATED, "x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_key_that_another_service_refuses_is_waited_for(error: Exception):
+    """A build does not die of a rotated key: it is tried again each minute, and the text says what to do."""
+    failure = classify(error)
+
+    assert (failure.type, failure.non_retryable) == (FailureType.RETRYABLE, False)
+    assert failure.next_retry_delay == timedelta(minutes=1)
+    assert "restart the worker" in failure.message
 
 
 def test_refusal_says_why_without_secrets():
@@ -181,10 +210,11 @@ def database_error(sqlstate: str) -> sqlalchemy.exc.DBAPIError:
 @pytest.mark.parametrize(
     ("sqlstate", "retried"),
     [("08006", True), ("40001", True), ("40P01", True), ("53300", True), ("57P01", True), ("55P03", True),
+     ("28P01", True),
      ("23505", False), ("22001", False), ("42P01", False)],
 )  # fmt: skip
 def test_database_errors_by_sqlstate(sqlstate: str, *, retried: bool):
-    """Connection, deadlock, resources and shutdown pass; the rest is ours, and no parameter is shown."""
+    """Connection, deadlock, resources, shutdown and a changed password pass; no parameter is shown."""
     failure = classify(database_error(sqlstate))
 
     assert failure.non_retryable is not retried
@@ -203,7 +233,7 @@ def test_database_errors_by_sqlstate(sqlstate: str, *, retried: bool):
         (botocore.exceptions.ClientError(
             {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject"), True),
         (botocore.exceptions.ClientError(
-            {"Error": {"Code": "Denied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "PutObject"), False),
+            {"Error": {"Code": "NoSuchBucket"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "Put"), False),
     ],
 )  # fmt: skip
 def test_other_errors(error: Exception, *, retried: bool):

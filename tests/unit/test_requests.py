@@ -12,9 +12,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from workflows.build import BuildWorkflow
 from workflows.models import BuildRequest, PrepareBuild
-from workflows.requests import MAX_REQUEST_BYTES, NO_INPUT, InvalidRequest, clean, read_start
+from workflows.requests import MAX_REQUEST_BYTES, NO_INPUT, InvalidRequest, read_start
 from workflows.state import BuildState, Status
 from workflows.steering import Steering
+from workflows.texts import clean
 
 TEXTS = st.text(st.characters(codec=None))
 """Lone surrogates and NUL included."""

@@ -31,6 +31,12 @@ SHOWN: list[tuple[str, dict[str, JsonValue], str]] = [
         {"status": "SLEEPING", "text": "until 2026-03-02 00:00 UTC"},
         "z SLEEPING until 2026-03-02 00:00 UTC",
     ),
+    ("agent.waiting_for_input", {"text": "Mend the key."}, "? Mend the key."),
+    (
+        "agent.retrying",
+        {"error_type": "OverloadedError", "attempt": 3},
+        "r the model does not answer (OverloadedError), attempt 3",
+    ),
     ("agent.waking", {"text": "it is time"}, "* it is time"),
     ("agent.sandbox_restored", {}, "! sandbox restored"),
     ("snapshot.taken", {"restore_point": 7}, "s snapshot 7"),

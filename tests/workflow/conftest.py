@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from tests import fakes
@@ -51,6 +52,8 @@ async def working(environment: WorkflowEnvironment, world: fakes.World) -> Async
     for handle in bench.started:
         async for history in chain(environment.client, handle):
             await replay(history)
+        with suppress(RPCError):  # it has ended
+            await environment.client.get_workflow_handle(handle.id).terminate()
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +69,14 @@ def bench(shared_environment: WorkflowEnvironment) -> OpenBench:
     return partial(working, shared_environment)
 
 
+@pytest.fixture(scope="session")
+async def skipping_environment(time_skipping: Start) -> AsyncIterator[WorkflowEnvironment]:
+    """One server whose clock a test may move; it is for all its builds, so none outlives its test."""
+    async with time_skipping() as environment:
+        yield environment
+
+
 @pytest.fixture
-def sleeping_bench(time_skipping: Start) -> OpenBench:
-    """Opens a worker on a server of its own, whose clock the test may move."""
-
-    @asynccontextmanager
-    async def open_bench(world: fakes.World) -> AsyncIterator[Bench]:
-        async with time_skipping() as environment, working(environment, world) as bench:
-            yield bench
-
-    return open_bench
+def sleeping_bench(skipping_environment: WorkflowEnvironment) -> OpenBench:
+    """Opens a worker for a world of fakes in which time may pass."""
+    return partial(working, skipping_environment)

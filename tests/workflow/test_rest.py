@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from tests.fakes import DAY, Gate, World, acts, balance, call, done, refused
 from tests.histories import activity_names
+from workflows.errors import FailureType
 from workflows.models import BuildResult, BuildStatus, SetLimit
 from workflows.turns import Refusal
 
@@ -68,6 +70,54 @@ async def test_wake_while_still_spent_goes_back_to_sleep(sleeping_bench):
 
     assert "READY" == result.status
     assert 3 == len(world.asked)
+
+
+async def test_a_refused_key_waits_for_a_person(sleeping_bench):
+    """The build says what to mend, saves, and goes on where it was once someone resumes it."""
+    question = "Mend the key."
+    refusal = ApplicationError(question, type=FailureType.PERSON_NEEDED, non_retryable=True)
+    async with sleeping_bench(
+        world := World(replies=iter([acts(call("bash", "one")), refusal, done()]))
+    ) as on:
+        handle = await on.start()
+        with on.environment.auto_time_skipping_disabled():
+            await world.shows("WAITING_FOR_YOU")
+            shown = await handle.query("status", result_type=BuildStatus)
+            await handle.signal("resume")
+            result = BuildResult.model_validate(await handle.result())
+
+    assert "READY" == result.status
+    assert question == shown.message != result.message
+    assert [question] == [one.text for one in world.statuses if one.event == "agent.waiting_for_input"]
+    assert world.asked[1] == world.asked[2]
+    assert 1 == len(world.paused)
+
+
+async def test_a_mended_key_is_noticed_without_a_word(sleeping_bench):
+    """Nobody resumes it: it looks again after an hour."""
+    refusal = ApplicationError("Mend it.", type=FailureType.PERSON_NEEDED, non_retryable=True)
+    async with sleeping_bench(world := World(replies=iter([refusal, done()]))) as on:
+        before = await on.environment.get_current_time()
+        result = BuildResult.model_validate(await (await on.start()).result())
+        later = await on.environment.get_current_time()
+
+    assert ("READY", 2) == (result.status, len(world.asked))
+    assert later - before >= timedelta(hours=1)
+
+
+async def test_a_build_that_waits_for_a_person_can_be_stopped(sleeping_bench):
+    """`stop` ends the wait and the build."""
+    refusal = ApplicationError("Mend it.", type=FailureType.PERSON_NEEDED, non_retryable=True)
+    async with sleeping_bench(world := World(replies=iter([refusal, done()]))) as on:
+        handle = await on.start()
+        with on.environment.auto_time_skipping_disabled():
+            await world.shows("WAITING_FOR_YOU")
+            await handle.signal("stop", "enough")
+            with pytest.raises(WorkflowFailureError) as caught:
+                await handle.result()
+
+    assert "Stopped: enough" in str(caught.value.cause)
+    assert 1 == len(world.asked)
 
 
 async def test_wake_sent_before_the_sleep_is_not_lost(bench):

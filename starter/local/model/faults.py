@@ -16,6 +16,8 @@ Kind = Literal[
     "billing",
     "tier_limit",
     "contract_limit",
+    "revoked_key",
+    "no_permission",
     "cut",
     "disconnect",
     "sse_error",
@@ -34,6 +36,8 @@ _STATUS = {
     "billing": (402, "billing_error", "There is a problem with the billing of your organization."),
     "tier_limit": (429, "rate_limit_error", "You have reached the monthly spend limit of your tier."),
     "contract_limit": (429, "rate_limit_error", "You have reached the spend limit of your contract."),
+    "revoked_key": (401, "authentication_error", "invalid x-api-key"),
+    "no_permission": (403, "permission_error", "Your API key has no permission to use this model."),
 }
 _CODES = {"tier_limit": "enforced_spend_limit_reached", "contract_limit": "contract_spend_limit_reached"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starter.local.model.values import Json, json_text
 
-KEPT = 1_000
+KEPT = 5_000
 MAX_FILE_BYTES = 16_000_000
 
 

@@ -314,6 +314,23 @@ async def test_a_bill_or_a_spend_limit_stops_with_a_clear_word(desk, control, ki
     assert len(await control.requests()) == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"), [("revoked_key", "invalid x-api-key"), ("no_permission", "no permission")]
+)
+async def test_a_refused_key_is_a_question_to_a_person(desk, control, kind, said):
+    """It costs nothing, is not asked again by itself, and says what the provider said and what to mend."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": kind})
+    with pytest.raises(ApplicationError, match=said) as caught:
+        await desk.call(build)
+    states = [entry["state"] for entry in await desk.entries(build.build_id)]
+
+    assert (caught.value.type, caught.value.non_retryable) == (FailureType.PERSON_NEEDED, True)
+    assert "Mend the key" in caught.value.message
+    assert set(states) <= {"released"}
+    assert (await desk.call(build)).refused is None
+
+
 async def test_pings_alone_are_a_stall(desk, control):
     """A stream that only pings is given up, and asked again."""
     build = await desk.prepare(idea=LONG)

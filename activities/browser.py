@@ -1,0 +1,56 @@
+"""A browser on the worker's machine, confined to the one page that it is shown. Knows no sandbox."""
+
+import base64
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Error as Failed
+
+__all__ = ["Failed", "look"]
+
+QUALITY: Final = 80
+"""Of the WebP image."""
+PAGE_SECONDS: Final = 30
+"""How long a page may take to load."""
+_NOBODY_THERE: Final = frozenset({502, 503, 504})
+"""What the proxy before a sandbox answers for a port that nobody listens on."""
+
+
+async def look(executable: str, url: str, screens: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
+    """Give a WebP image of a page for each screen (width, height); raises Failed."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=_arguments(url))
+        try:
+            return {name: await _image(browser, url, screen) for name, screen in screens.items()}
+        finally:
+            await browser.close()
+
+
+def _arguments(url: str) -> list[str]:
+    """Confine the browser to the page's host and port; as root its own sandbox cannot start."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    here = f"{parts.hostname}:{port}"
+    confined = [f"--host-resolver-rules=MAP {here} {here}, MAP * ~NOTFOUND", "--disable-quic"]
+    return [*confined, "--no-sandbox"] if os.geteuid() == 0 else confined
+
+
+async def _image(browser: Browser, url: str, screen: tuple[int, int]) -> bytes:
+    """Load a page and take what is seen of it; playwright itself writes no WebP."""
+    width, height = screen
+    context = await browser.new_context(
+        viewport={"width": width, "height": height}, service_workers="block", accept_downloads=False
+    )
+    try:
+        page = await context.new_page()
+        answer = await page.goto(url, wait_until="load", timeout=PAGE_SECONDS * 1000)
+        if answer is not None and answer.status in _NOBODY_THERE:
+            raise Failed(f"nothing answers (HTTP {answer.status}); is the app running on that port?")
+        session: Any = await context.new_cdp_session(page)
+        shot = await session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
+        return base64.b64decode(shot["data"])
+    finally:
+        await context.close()
