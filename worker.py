@@ -54,6 +54,10 @@ GRACE = timedelta(seconds=20)
 STICKY = timedelta(seconds=3)
 """How long a step of a workflow waits for the worker that holds it in memory, before any other takes it."""
 
+WORKFLOW_TASKS = 20
+"""Steps of workflows at once: when hundreds of builds wake at midnight, the others wait at the server, where
+their time does not run; those that are taken must end within `options.WORKFLOW_TASK`."""
+
 PURE_MODULES = tuple(
     f"workflows.{name}"
     for name in (
@@ -126,6 +130,7 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
         "max_heartbeat_throttle_interval": BEAT,
         "default_heartbeat_throttle_interval": BEAT,
         "sticky_queue_schedule_to_start_timeout": STICKY,
+        "max_concurrent_workflow_tasks": WORKFLOW_TASKS,
         "workflow_runner": workflow_runner(),
         **options,
     }

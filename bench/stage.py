@@ -21,7 +21,8 @@ from activities.database import open_database
 from activities.settings import Settings
 from bench.systems import BENCH, System
 from bench.turns import Read
-from starter.attach import ROOT, TASK_QUEUE
+from starter.attach import ROOT
+from starter.commands import start_build
 from starter.connect import connect
 from starter.local.stack import open_stack
 from starter.local.supervisor import plain_environment
@@ -92,7 +93,7 @@ class Stage:
             "user": "bench",
             "max_tool_calls": turns + 10,
         }
-        return await self.client.start_workflow("BuildWorkflow", request, id=name, task_queue=TASK_QUEUE)
+        return await start_build(self.client, request, name)
 
     async def read(self, handle: Handle, system: System) -> Read:
         """Read the history of every run of the workflow id, oldest first."""

@@ -70,7 +70,7 @@ def command_of(name: str) -> Command:
 
 async def main(given: argparse.Namespace) -> int:
     """Run a command; an expected failure is said in a line, without a traceback."""
-    # Looking for plugins reads the metadata of all that is installed: a tenth of a second for nothing.
+    # Looking for plugins reads the metadata of all that is installed, which no command needs.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from temporalio.client import WorkflowQueryFailedError
     from temporalio.exceptions import WorkflowAlreadyStartedError

@@ -14,9 +14,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from starter.attach import ROOT, TASK_QUEUE, attach, data_directory
 from starter.local.outside import DIRECTORY
 from starter.requests import UnusableRequest, check_size, headline_of, read_request, workflow_id_for
-from workflows.budget import dollars
 from workflows.files import ProofReport, ServePreview
 from workflows.models import BuildResult, BuildStatus, TimelineEntry
+from workflows.options import WORKFLOW_TASK
+from workflows.texts import dollars
 
 Handle = WorkflowHandle[object, object]
 ENV_FILE = "temporal-dev.yaml"
@@ -38,6 +39,7 @@ async def start_build(client: Client, request: dict[str, JsonValue], workflow_id
         request,
         id=workflow_id,
         task_queue=TASK_QUEUE,
+        task_timeout=WORKFLOW_TASK,
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         static_summary=headline_of(request),
         static_details=_details(request),

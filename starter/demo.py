@@ -20,8 +20,8 @@ from starter.requests import read_request, workflow_id_for
 from starter.running import Nightshift, open_nightshift
 from starter.stack_table import stack_table
 from starter.watching import show
-from workflows.budget import dollars
 from workflows.models import BuildResult
+from workflows.texts import dollars
 
 EXAMPLE = ROOT / "examples" / "habit-tracker.json"
 PREVIEW_SECONDS = 20

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from activities.events import Event, EventStream
 from activities.settings import Settings
-from workflows.budget import dollars
+from workflows.texts import dollars
 
 POLL = timedelta(seconds=1)
 """How long one read waits for an event before it looks whether the build has ended."""

@@ -62,7 +62,7 @@ class WorkerProcess:
                 last = tail(self._log, start=begin).replace("\n", "\n    ")
                 why = f"it did not begin to work. The end of {self._log}:\n    {last}"
                 raise PartFailed("worker", why=why, fix="mend what the log names, then start again")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
         """Let it end what it does, then end it."""

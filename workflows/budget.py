@@ -73,9 +73,3 @@ def sleep_for(now: datetime, wakes_at: datetime | None) -> timedelta:
     if wakes_at is None:
         return timedelta(hours=1)
     return max(SHORTEST_SLEEP, wakes_at - now)
-
-
-def dollars(microdollars: int) -> str:
-    """Microdollars as people read them, e.g. `$1.25`; small amounts keep four places."""
-    amount = microdollars / 1_000_000
-    return f"${amount:.4f}" if 0 < abs(amount) < 0.01 else f"${amount:.2f}"  # noqa: PLR2004 one cent

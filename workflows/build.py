@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.rest import Resting, asked_by, heeding, was_cut
     from workflows.state import BuildState, Status
     from workflows.steering import Steering
+    from workflows.texts import dollars
     from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal
     from workflows.workspace import Workspace
 
@@ -190,7 +191,7 @@ class BuildWorkflow(Steering):
         balance = await workflow.execute_activity_method(
             Ledger.record_cost,
             CostRecord(build_id=state.build_id, user=state.user, head=reply.head),
-            summary=f"turn {state.turns} cost {budget.dollars(reply.cost)}",
+            summary=f"turn {state.turns} cost {dollars(reply.cost)}",
             **options.RECORD_COST,
         )
         state.see(balance)
@@ -228,9 +229,7 @@ class BuildWorkflow(Steering):
                 state.stall_told = True
                 state.note(guard.STALL_NOTE)
             case guard.Stall.STOP:
-                text = (
-                    f"{budget.dollars(spent)} were spent without a phase begun or a failing command mended."
-                )
+                text = f"{dollars(spent)} were spent without a phase begun or a failing command mended."
                 raise BuildFailed(Outcome.REPETITION, text)
             case guard.Stall.NONE:
                 pass
@@ -243,7 +242,7 @@ class BuildWorkflow(Steering):
         await self._workspace.saved()
         await workflow.wait_condition(workflow.all_handlers_finished)
         self.state.run_turns = 0
-        workflow.continue_as_new(self.state)
+        workflow.continue_as_new(self.state, task_timeout=options.WORKFLOW_TASK)
 
 
 def _events() -> int:

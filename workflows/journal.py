@@ -5,10 +5,11 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
-from workflows import budget, options
+from workflows import options
 from workflows.models import StatusChange
 from workflows.ports import Builds
 from workflows.state import BuildState, Status
+from workflows.texts import dollars
 
 STATUS = SearchAttributeKey.for_keyword("BuildStatus")
 PROJECT = SearchAttributeKey.for_keyword("BuildProject")
@@ -85,8 +86,8 @@ def details(state: BuildState) -> str:
     lines.append(f"{state.turns} turns, {state.tool_calls} of {state.max_tool_calls} tool calls")
     if (balance := state.balance) is not None:
         lines.append(
-            f"spent {budget.dollars(state.spent)}; today {budget.dollars(balance.left)} left "
-            f"of {budget.dollars(balance.allowance)}"
+            f"spent {dollars(state.spent)}; today {dollars(balance.left)} left "
+            f"of {dollars(balance.allowance)}"
         )
     if state.wake_at:
         lines.append(f"wakes at {state.wake_at:%Y-%m-%d %H:%M} UTC, or by the signal `wake`")

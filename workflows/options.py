@@ -14,6 +14,9 @@ from workflows.errors import FATAL
 HEARTBEAT = timedelta(seconds=4)
 """How long a killed worker goes unnoticed."""
 
+WORKFLOW_TASK = timedelta(seconds=5)
+"""How long a step of the workflow itself that a killed worker held stays lost; the default is 10 seconds."""
+
 PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=0.25),
     backoff_coefficient=2.0,

@@ -1,4 +1,4 @@
-"""Texts as everything after us can hold them. Pure."""
+"""Texts: as everything after us can hold them, and money as people read it. Pure."""
 
 import re
 from typing import cast
@@ -17,3 +17,9 @@ def clean(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {cast("str", clean(key)): clean(item) for key, item in value.items()}
     return value
+
+
+def dollars(microdollars: int) -> str:
+    """Microdollars as people read them, e.g. `$1.25`; small amounts keep four places."""
+    amount = microdollars / 1_000_000
+    return f"${amount:.4f}" if 0 < abs(amount) < 0.01 else f"${amount:.2f}"  # noqa: PLR2004 one cent

@@ -185,14 +185,14 @@ async def test_a_warning_about_the_allowance_commits(model: LocalModel, tools: T
 
 
 async def test_long_reads_almost_all_from_the_cache(model: LocalModel, tools: ToolBox):
-    """Over fifty turns with breakpoints on system and last message, 95 % and more of the input is read."""
-    agent = await Agent(model, tools).build("[[script:long turns=50]]")
+    """Over twenty turns with breakpoints on system and last message, 90 % and more of the input is read."""
+    agent = await Agent(model, tools).build("[[script:long turns=20]]")
     used = agent.tokens()
     total = sum(used.values()) - used["output_tokens"]
 
-    assert 51 == len(agent.replies)
-    assert "50\n" == (tools.root / ".turns").read_text()
-    assert used["cache_read_input_tokens"] / total >= 0.95
+    assert 21 == len(agent.replies)
+    assert "20\n" == (tools.root / ".turns").read_text()
+    assert used["cache_read_input_tokens"] / total >= 0.9
     assert all(4_000 <= len(each["content"]) <= 6_000 for each in agent.results())
     assert_sound(tools)
 

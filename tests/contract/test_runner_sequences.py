@@ -195,24 +195,49 @@ def take(sandbox: Sandbox, name: str, first: int, second: int) -> None:
             getattr(Changes(sandbox.workspace, first, second), name)()
 
 
-@pytest.mark.parametrize("clock", [FINE, COARSE], ids=["fine clock", "coarse clock"])
-@settings(
-    max_examples=60,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate],
-)
-@given(
+CLOCKS = pytest.mark.parametrize("clock", [FINE, COARSE], ids=["fine clock", "coarse clock"])
+SEQUENCES = given(
     steps=st.lists(
         st.tuples(st.sampled_from(STEPS), st.integers(0, 999), st.integers(0, 999)), min_size=20, max_size=40
     )
 )
+
+
+def examples(number: int) -> settings:
+    return settings(
+        max_examples=number,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+
+
+@CLOCKS
+@examples(25)
+@SEQUENCES
 def test_restored_tree_is_the_captured_tree(steps: list[tuple[str, int, int]], clock: tuple[int, float]):
     """The newest published state restores exactly: after any changes, failed publishes, lost sandboxes.
 
     Also after the runner's notes of its captures were deleted.
     """
+    assert_restored(steps, clock)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+@CLOCKS
+@examples(1_000)
+@SEQUENCES
+def test_restored_tree_is_the_captured_tree_a_thousand_times(
+    steps: list[tuple[str, int, int]], clock: tuple[int, float]
+):
+    """The same, over many more sequences."""
+    assert_restored(steps, clock)
+
+
+def assert_restored(steps: list[tuple[str, int, int]], clock: tuple[int, float]) -> None:
+    """Take the steps, lose the sandbox, and compare."""
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder), clock)
         for name in NAMES[:3]:

@@ -153,14 +153,16 @@ async def test_a_provider_that_is_away_is_waited_for(settings: Settings):
     assert settings.e2b_api_key.get_secret_value() not in str(caught.value)
 
 
-async def test_a_wrong_key_fails_at_once(settings: Settings):
-    """A wrong setting is not retried."""
+async def test_a_wrong_key_is_waited_for(settings: Settings):
+    """Someone must mend it: it is tried again each minute, and the text says so without the key."""
     wrong = SandboxClient(settings.model_copy(update={"e2b_api_key": type(settings.e2b_api_key)("e2b_0000")}))
 
     with pytest.raises(ApplicationError) as caught:
         await wrong.create("nightshift-wrong", metadata={})
 
-    assert caught.value.non_retryable
+    assert caught.value.next_retry_delay == timedelta(minutes=1)
+    assert "restart the worker" in caught.value.message
+    assert "e2b_0000" not in caught.value.message
 
 
 async def test_the_sweep_spares_what_is_held_and_what_is_young(bench: Bench):

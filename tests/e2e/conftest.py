@@ -68,9 +68,9 @@ async def run(words: list[str], extra: dict[str, str]) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def everything() -> AsyncIterator[Everything]:
-    """One stack for all end-to-end tests; what it keeps is removed at the end."""
+    """One stack for all end-to-end tests, stopped after them; what it keeps is removed at the end."""
     data = Path(tempfile.mkdtemp(prefix="nightshift-e2e-"))
     data.chmod(0o711)
     try:
@@ -81,7 +81,7 @@ async def everything() -> AsyncIterator[Everything]:
         shutil.rmtree(data, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def open_worker(everything: Everything) -> OpenWorker:
     """Starts worker processes."""
 
@@ -97,6 +97,13 @@ def open_worker(everything: Everything) -> OpenWorker:
             await worker.stop()
 
     return start
+
+
+@pytest.fixture(scope="module")
+async def worker(open_worker: OpenWorker) -> AsyncIterator[WorkerProcess]:
+    """A worker process for all tests of a file that leave it alone."""
+    async with open_worker() as started:
+        yield started
 
 
 @asynccontextmanager
@@ -121,7 +128,7 @@ async def model_control(everything: Everything) -> AsyncIterator[httpx2.AsyncCli
         yield control
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def database(everything: Everything) -> AsyncIterator[AsyncEngine]:
     """The stack's database."""
     settings = Settings.from_env(everything.environment)

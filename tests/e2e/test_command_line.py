@@ -12,7 +12,7 @@ from starter.attach import DATA_VARIABLE
 from tests.e2e.conftest import run
 
 STATUS_RUNS = 100
-SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = 2
 
 
 async def test_demo_twice(tmp_path_factory):
@@ -37,19 +37,17 @@ async def _demo(data) -> dict:
     return json.loads(output.splitlines()[-1])
 
 
-async def test_stock_cli_starts_a_build(everything, open_worker):
+@pytest.mark.usefixtures("worker")
+async def test_stock_cli_starts_a_build(everything):
     """The Temporal CLI alone starts a build, reads its status and gets its result."""
-    async with open_worker():
-        code, output = await everything.temporal(
-            "workflow", "start", "--type", "BuildWorkflow", "--task-queue", "builds",
-            "--workflow-id", "my-first", "--input", '{"idea": "a habit tracker"}',
-        )  # fmt: skip
-        assert code == 0, output
-        code, output = await everything.temporal(
-            "workflow", "result", "--workflow-id", "my-first", "-o", "json"
-        )
-        assert code == 0, output
-        code, status = await everything.starter("status", "my-first", "--json")
+    code, output = await everything.temporal(
+        "workflow", "start", "--type", "BuildWorkflow", "--task-queue", "builds",
+        "--workflow-id", "my-first", "--input", '{"idea": "a habit tracker [[script:long turns=2]]"}',
+    )  # fmt: skip
+    assert code == 0, output
+    code, output = await everything.temporal("workflow", "result", "--workflow-id", "my-first", "-o", "json")
+    assert code == 0, output
+    code, status = await everything.starter("status", "my-first", "--json")
 
     result = json.loads(output)["result"]
     assert "READY" == result["status"]
@@ -57,7 +55,7 @@ async def test_stock_cli_starts_a_build(everything, open_worker):
     assert (0, "READY") == (code, json.loads(status.splitlines()[-1])["status"])
     with urllib.request.urlopen(result["preview_url"]) as page:
         assert 200 == page.status
-        assert b"abit" in page.read()
+        assert b"Hello" in page.read()
 
 
 async def test_fetch_gets_nothing_twice(everything):
@@ -75,21 +73,21 @@ async def test_fetch_gets_nothing_twice(everything):
         ('{"project": "nobody-knows"}', "project"),
     ],
 )
-async def test_bad_input_never_hangs(everything, open_worker, given, word):
+@pytest.mark.usefixtures("worker")
+async def test_bad_input_never_hangs(everything, given, word):
     """Whatever JSON the CLI sends, the run ends or goes on; a wrong field is named at once."""
     workflow_id = f"bad-{abs(hash(given))}"
-    async with open_worker():
-        await everything.temporal(
-            "workflow", "start", "--type", "BuildWorkflow", "--task-queue", "builds",
-            "--workflow-id", workflow_id, "--input", given,
-        )  # fmt: skip
-        handle = everything.client.get_workflow_handle(workflow_id)
-        if word is None:
-            await _until_prepared(handle)
-            await handle.terminate()
-            return
-        with pytest.raises(WorkflowFailureError) as caught:
-            await handle.result()
+    await everything.temporal(
+        "workflow", "start", "--type", "BuildWorkflow", "--task-queue", "builds",
+        "--workflow-id", workflow_id, "--input", given,
+    )  # fmt: skip
+    handle = everything.client.get_workflow_handle(workflow_id)
+    if word is None:
+        await _until_prepared(handle)
+        await handle.terminate()
+        return
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
 
     assert "InvalidBuildRequest" == caught.value.cause.type
     assert word in caught.value.cause.message
@@ -101,18 +99,20 @@ async def _until_prepared(handle) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_starter_ends_cleanly_a_hundred_times(everything, open_worker):
+@pytest.mark.usefixtures("worker")
+async def test_starter_ends_cleanly_a_hundred_times(everything):
     """`starter status` ends with status 0 each time: no crash while the interpreter exits."""
-    async with open_worker():
-        request = {"idea": "[[script:idle]]", "project": "idle"}
-        await everything.client.start_workflow("BuildWorkflow", request, id="idle", task_queue="builds")
-        limit = asyncio.Semaphore(SIDE_BY_SIDE)
+    handle = await everything.client.start_workflow(
+        "BuildWorkflow", {"idea": "x"}, id="idle", task_queue="builds", start_signal="pause"
+    )
+    limit = asyncio.Semaphore(SIDE_BY_SIDE)
 
-        async def status() -> int:
-            async with limit:
-                return (await everything.starter("status", "idle"))[0]
+    async def status() -> int:
+        async with limit:
+            return (await everything.starter("status", "idle"))[0]
 
-        codes = await asyncio.gather(*(status() for _ in range(STATUS_RUNS)))
+    codes = await asyncio.gather(*(status() for _ in range(STATUS_RUNS)))
+    await handle.terminate()
 
     assert [0] * STATUS_RUNS == codes
 

@@ -238,13 +238,3 @@ async def add_money(database, user: str) -> None:
 async def _change_day(database, user: str, change: str) -> None:
     async with database.begin() as connection:
         await connection.execute(text(f"UPDATE days SET {change} WHERE user_id = :u"), {"u": user})  # noqa: S608 ours
-
-
-async def test_continue_as_new_is_one_build(everything, open_worker):
-    """A build of several runs is one conversation, one workspace and one bill."""
-    request = {"idea": "[[script:long turns=7]]", "project": "runs", "turns_per_run": 3}
-    async with open_worker():
-        handle = await start_build(everything.client, request, "runs")
-        result = BuildResult.model_validate(await handle.result())
-
-    assert ("READY", 8, 7) == (result.status, result.turns, result.tool_calls)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from workflows import budget
 from workflows.state import Stage
+from workflows.texts import dollars
 from workflows.turns import Balance
 
 DAY = date(2026, 3, 1)
@@ -152,4 +153,4 @@ def test_no_sleep_is_a_busy_loop(wakes_at: datetime):
 )
 def test_dollars_are_shown_as_people_read_them(microdollars: int, shown: str):
     """Cents, and four places below a cent."""
-    assert shown == budget.dollars(microdollars)
+    assert shown == dollars(microdollars)

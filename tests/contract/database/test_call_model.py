@@ -93,25 +93,6 @@ async def test_conversation_only_grows(desk, make_desk, control):
     assert all(each["usage"]["cache_read_input_tokens"] > 0 for each in sent[1:])
 
 
-async def test_a_hundred_turns_read_almost_all_from_the_cache(desk, control):
-    """Of all input of a hundred turns with 3 KB each, the first included, 95 % and more is read."""
-    build = await desk.prepare(idea="[[script:long turns=150]] Count.")
-    await desk.set_user(cycle_budget=10_000_000_000)
-    await desk.set_money(100_000_000)
-    head = build.head
-    for turn in range(1, 101):
-        reply = await desk.call(build, head=head, turn=turn)
-        await answer(desk, reply, f"long turn {turn} of 150\n" + "x" * 3_000)
-        head = reply.head
-    used = [each["usage"] for each in await control.requests()]
-    read = sum(each["cache_read_input_tokens"] for each in used)
-    total = read + sum(each["input_tokens"] + each["cache_creation_input_tokens"] for each in used)
-
-    assert len(used) == 100
-    assert used[0]["cache_creation_input_tokens"] > 0
-    assert read / total >= 0.95
-
-
 async def test_slow_commands_are_followed_by_an_hours_cache(desk, control):
     """After a command that asks for ten minutes, what is written lives an hour and is priced so."""
     build = await desk.prepare(idea="[[script:long turns=6 slow=600]] Count.")
