@@ -53,6 +53,7 @@ async def measure(stage: Stage, system: System, *, moment: str, turn: int, limit
             pending = await _pending(stage, handle)
             born = time.time()
             worker = await stage.start_worker(system)
+            ready = time.time()
             outcome = await ended(stage, handle, limit=limit)
         finally:
             await worker.kill()
@@ -66,6 +67,8 @@ async def measure(stage: Stage, system: System, *, moment: str, turn: int, limit
         "outcome": outcome,
         "moment": moment,
         "recovery_s": round(min(following) - born, 2) if following else None,
+        # A peer's worker is not waited for.
+        "worker_start_s": None if system.module else round(ready - born, 2),
         "model_calls_twice": asked - read.done if not system.module else _twice(stage, system),
         "pending_at_kill": pending,
     }

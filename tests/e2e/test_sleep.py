@@ -48,7 +48,7 @@ async def _write_user(database, user, now) -> None:
 
 
 async def _start(environment, user):
-    request = {"idea": "[[script:sleeper turns=10]]", "project": user, "user": user}
+    request = {"idea": "[[script:sleeper turns=14]]", "project": user, "user": user}
     return await environment.client.start_workflow("BuildWorkflow", request, id=user, task_queue=TASK_QUEUE)
 
 

@@ -18,9 +18,9 @@ async def test_200_sleeping_builds_cost_less_than_40_mb(everything):
         cwd=ROOT, env={**os.environ, **everything.environment},
     )  # fmt: skip
     try:
-        await _sleep(everything.client, range(20))
+        await _sleep(everything.client, range(10))
         before = _resident(process.pid)
-        await _sleep(everything.client, range(20, 20 + SLEEPERS))
+        await _sleep(everything.client, range(10, 10 + SLEEPERS))
         grown = _resident(process.pid) - before
     finally:
         process.terminate()
