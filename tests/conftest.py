@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses."""
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +29,12 @@ SEARCH_ATTRIBUTES = {
 }
 
 TimeSkipping = Callable[[], AbstractAsyncContextManager[WorkflowEnvironment]]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays for good: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

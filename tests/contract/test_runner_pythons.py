@@ -13,7 +13,7 @@ PYTHONS = interpreters()
 @pytest.mark.parametrize("version", PYTHONS)
 def test_all_commands(tmp_path: Path, version: str):
     """No command fails on this Python, and a capture can be restored from its own packs."""
-    box = Box(tmp_path / "home", python=PYTHONS[version])
+    box = Box(tmp_path / "home", python=PYTHONS[version], unpacked=False)
     probed = box.run("probe")
     ran = box.bash("a", "echo hi > f; ln -s f l; sleep 600 &", capture=True)
     box.call("w", "write_file", {"path": "g", "content": "old"})
