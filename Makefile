@@ -22,7 +22,7 @@ doctor: setup ## each part: real or stand-in, reachable or not, and the fix
 	@$(RUN) doctor
 
 test: programs ## the whole test suite
-	.venv/bin/pytest -m "not long and not e2b_cloud" -n 3 --dist loadfile --no-loadscope-reorder
+	.venv/bin/pytest -m "not long and not e2b_cloud" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: programs ## the runs that take many minutes
 	.venv/bin/pytest -m long

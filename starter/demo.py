@@ -82,7 +82,9 @@ async def _build(nightshift: Nightshift, request: dict[str, JsonValue], console:
     run_id = handle.first_execution_run_id or ""
     page = _page(nightshift, handle, run_id)
     console.print(f"build {handle.id}" + (f", to be watched at {page}" if page else ""), soft_wrap=True)
-    await show(handle, run_id, nightshift.environment, console)
+    if asked := await show(handle, run_id, nightshift.environment, console, until_asked=True):
+        # What must be mended is read when the stack starts: this one would wait for ever.
+        await handle.signal("stop", asked)
     result = BuildResult.model_validate(await handle.result())
     return Built(handle, result, await asyncio.to_thread(_fetch, result.preview_url), page)
 

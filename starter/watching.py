@@ -14,6 +14,9 @@ from workflows.texts import dollars
 POLL = timedelta(seconds=1)
 """How long one read waits for an event before it looks whether the build has ended."""
 
+ASKED = "agent.waiting_for_input"
+"""Says that a build stands still until a person has mended something."""
+
 LineOf = Callable[[Mapping[str, object]], str]
 
 
@@ -32,7 +35,7 @@ LINES: Mapping[str, tuple[str, str, LineOf]] = {
     "agent.tool.called": ("·", "", lambda f: f"{f.get('tool_name', '')}: {f.get('tool_label', '')}"),
     "agent.budget_updated": ("$", "dim", _budget),
     "agent.sleeping": ("z", "yellow", lambda f: f"{f.get('status', '')} {f.get('text', '')}"),
-    "agent.waiting_for_input": ("?", "bold yellow", lambda f: str(f.get("text", ""))),
+    ASKED: ("?", "bold yellow", lambda f: str(f.get("text", ""))),
     "agent.retrying": (
         "r",
         "yellow",
@@ -81,12 +84,23 @@ async def _has_ended(handle: WorkflowHandle[object, object]) -> bool:
 
 
 async def show(
-    handle: WorkflowHandle[object, object], build_id: str, environment: Mapping[str, str], console: Console
-) -> None:
-    """Print a build's events until it ends, or say that they cannot be read."""
+    handle: WorkflowHandle[object, object],
+    build_id: str,
+    environment: Mapping[str, str],
+    console: Console,
+    *,
+    until_asked: bool = False,
+) -> str:
+    """Print a build's events until it ends, or say that they cannot be read.
+
+    With `until_asked` it ends, too, when the build waits for a person, and gives what that is asked to mend.
+    """
     try:
         async for event in events_of(handle, build_id, environment):
             if line := line_of(event):
                 console.print(line, soft_wrap=True)
+            if until_asked and event.type == ASKED:
+                return str(event.fields.get("text", ""))
     except OSError as error:
         console.print(f"The live events cannot be read ({error}); the build goes on.", style="yellow")
+    return ""

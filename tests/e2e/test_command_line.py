@@ -15,6 +15,7 @@ STATUS_RUNS = 100
 SIDE_BY_SIDE = 2
 
 
+@pytest.mark.timeout(600)
 async def test_demo_twice(tmp_path_factory):
     """The demo starts everything, ends with status 0 and READY, twice; the second makes build_v0_2."""
     data = tmp_path_factory.mktemp("demo")
@@ -29,6 +30,21 @@ async def test_demo_twice(tmp_path_factory):
     assert first["turns"] >= 15
     assert first["spent_microdollars"] > 0
     assert set(first) >= {"workflow_id", "run_id", "preview_url", "sandbox_id", "snapshot_key", "web_ui"}
+
+
+async def test_a_demo_with_a_wrong_key_says_what_to_mend(everything, tmp_path_factory):
+    """It ends with status 1 and the provider's own words, and does not wait for ever."""
+    wrong = {
+        DATA_VARIABLE: str(tmp_path_factory.mktemp("wrong")),
+        "ANTHROPIC_API_KEY": "sk-ant-wrong",
+        "ANTHROPIC_BASE_URL": everything.environment["ANTHROPIC_BASE_URL"],
+    }
+    code, output = await run([sys.executable, "-m", "starter", "demo", "--json"], wrong)
+
+    assert 1 == code, output
+    assert "FAILED" in output
+    assert "Mend the key" in output
+    assert "sk-ant-wrong" not in output
 
 
 async def _demo(data) -> dict:
@@ -99,6 +115,7 @@ async def _until_prepared(handle) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("worker")
 async def test_starter_ends_cleanly_a_hundred_times(everything):
     """`starter status` ends with status 0 each time: no crash while the interpreter exits."""

@@ -5,12 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from starter.attach import ROOT
 
 SLEEPERS = 200
 LIMIT_BYTES = 40 * 1024 * 1024
 
 
+@pytest.mark.timeout(600)
 async def test_200_sleeping_builds_cost_less_than_40_mb(everything):
     """200 builds asleep on a worker grow it by less than 40 MB, beyond what its first builds load."""
     process = await asyncio.create_subprocess_exec(
