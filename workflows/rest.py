@@ -49,8 +49,9 @@ def was_cut(error: ActivityError) -> bool:
 def asked_by(error: ActivityError) -> str:
     """Give what a person must mend before an activity can succeed; empty where that is not why it failed."""
     cause = error.cause
-    asks = isinstance(cause, ApplicationError) and cause.type == FailureType.PERSON_NEEDED
-    return cause.message if asks and isinstance(cause, ApplicationError) else ""
+    if isinstance(cause, ApplicationError) and cause.type == FailureType.PERSON_NEEDED:
+        return cause.message
+    return ""
 
 
 def heed_stop(state: BuildState) -> None:

@@ -57,7 +57,8 @@ class Workspace:
     async def _create(self, role: Literal["build", "check"]) -> SandboxRef:
         state = self._state
         state.generation += 1
-        state.captured = 0
+        if role == "build":
+            state.captured = 0
         return await workflow.execute_activity_method(
             Sandboxes.create_sandbox,
             CreateSandbox(

@@ -24,8 +24,7 @@ OLD_OUTPUT_SECONDS = 6 * 3600
 def pending(request: dict[str, Any]) -> dict[str, Any]:
     """Answer with the packs to upload and the manifest to publish (its file, digest and size).
 
-    Where all have no more than `inline` bytes together, each
-    carries its content, in base64.
+    Where all have no more than `inline` bytes together, each carries its content, in base64.
     Raises RunnerFailure `lost_packs` if a pack that is neither uploaded nor here is needed.
     """
     state = open_state(request)

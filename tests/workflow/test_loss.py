@@ -184,3 +184,21 @@ async def test_sandbox_that_cannot_be_killed_ends_no_build(bench):
         await ready(await on.start())
 
     assert [] == world.killed
+
+
+async def test_a_snapshot_names_the_newest_capture_of_its_own_sandbox(bench):
+    """A check sandbox in between does not make it forget; in a replaced sandbox captures begin anew."""
+    one, two, three = (call("bash", name) for name in ("one", "two", "three"))
+    read = call("read_file", "a")
+    captured = {one.tool_use_id: 7, two.tool_use_id: 0, three.tool_use_id: 1}
+    world = World(
+        replies=iter([acts(one), done(), acts(two), acts(read), acts(three), done()]),
+        proofs=iter([ProofReport(passed=False, report="It fails.")]),
+        outcomes={use: ToolOutcome(tool_use_id=use, captured=number) for use, number in captured.items()},
+        lose_calls={read.tool_use_id},
+    )
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    taken = [(each.sandbox.generation, each.captured) for each in world.snapshots if each.reason == "turn"]
+    assert [(1, 7), (1, 7), (3, 1)] == taken
