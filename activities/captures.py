@@ -28,8 +28,8 @@ class Captures:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, int], _Known] = OrderedDict()
 
-    def questions(self, sandbox: SandboxRef) -> dict[str, Any]:
-        """Give what goes along with every request that captures or asks what is pending."""
+    def fields(self, sandbox: SandboxRef) -> dict[str, Any]:
+        """Give what every request carries that captures or asks what is pending."""
         return {"inline": INLINE_BYTES, "published": self._of(sandbox).committed}
 
     def keep(self, sandbox: SandboxRef, *, number: int, pending: Mapping[str, Any] | None) -> None:

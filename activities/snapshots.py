@@ -120,13 +120,13 @@ class Snapshots(ports.Snapshots):
         payload = {
             "full_scan": full_scan,
             "emptied": list(emptied),
-            **self._captures.questions(request.sandbox),
+            **self._captures.fields(request.sandbox),
         }
         await self._workspace.ask(request.sandbox, "capture", payload, within=CAPTURE_TIME)
 
     async def _ask_pending(self, request: TakeSnapshot) -> Pending:
         """Ask what waits; contents whose pack was deleted before its upload are read again first."""
-        payload = self._captures.questions(request.sandbox)
+        payload = self._captures.fields(request.sandbox)
         for _ in range(MAX_RECOVERIES):
             try:
                 return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))

@@ -174,7 +174,7 @@ class Tools(ports.Tools):
             "timeout_seconds": seconds,
             "environment": {"PORT": DEFAULT_PORT},
             "capture": request.capture,
-            **self._captures.questions(request.sandbox),
+            **self._captures.fields(request.sandbox),
         }
         within = timedelta(seconds=seconds + CAPTURE_SECONDS)
         answer = await self._workspace.ask(request.sandbox, "call", payload, within=within)

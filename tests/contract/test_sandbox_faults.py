@@ -13,9 +13,8 @@ from temporalio.exceptions import ApplicationError
 from activities.runner_archive import archive
 from activities.sandbox_client import SandboxClient
 from activities.settings import Settings
-from activities.tools import Tools
 from activities.workspace import Workspace
-from tests.contract.conftest import Bench
+from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
 
 SOON = timedelta(seconds=20)
@@ -71,15 +70,8 @@ def over(bench: Bench, settings: Settings, line: Line) -> Bench:
     """The bench with a client whose data plane is behind the line, and little patience."""
     near = settings.model_copy(update={"e2b_sandbox_url": line.address})
     workspace = Workspace(SandboxClient(near, grace=timedelta(seconds=1)), runner=archive()[1])
-    tools = Tools(
-        workspace,
-        bench.transcript,
-        captures=bench.captures,
-        screenshots=bench.tools._screenshots,
-        progress=bench.tools._progress,
-        events=bench.events,
-    )
-    return replace(bench, client=workspace.client, workspace=workspace, tools=tools)
+    near_bench = replace(bench, client=workspace.client, workspace=workspace)
+    return replace(near_bench, tools=tools_of(near_bench))
 
 
 @pytest.fixture

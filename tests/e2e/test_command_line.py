@@ -33,7 +33,7 @@ async def test_demo_twice(tmp_path_factory):
 
 
 async def test_a_demo_with_a_wrong_key_says_what_to_mend(everything, tmp_path_factory):
-    """It ends with status 1 and the provider's own words, and does not wait for ever."""
+    """It ends with status 1 and what to do, without the key, and does not wait for ever."""
     wrong = {
         DATA_VARIABLE: str(tmp_path_factory.mktemp("wrong")),
         "ANTHROPIC_API_KEY": "sk-ant-wrong",

@@ -50,11 +50,11 @@ def test_a_call_that_could_not_tell_drops_what_was_told_before():
 def test_every_request_tells_the_last_commit():
     """Until the next one; nothing before the first."""
     captures = Captures()
-    before = captures.questions(sandbox(1))
+    before = captures.fields(sandbox(1))
     captures.commit(sandbox(1), number=3, key="k", sha256="d")
 
     assert {"inline": INLINE_BYTES, "published": None} == before
-    assert {"number": 3, "key": "k", "sha256": "d"} == captures.questions(sandbox(1))["published"]
+    assert {"number": 3, "key": "k", "sha256": "d"} == captures.fields(sandbox(1))["published"]
 
 
 def test_sandboxes_used_long_ago_are_forgotten():
