@@ -10,7 +10,7 @@ from typing import Any
 
 from activities.prompt import read_plan
 from activities.rows import Row, dump, weight
-from activities.story import Story, Told, blocks_of, read_story
+from activities.story import PLAN_FILE, Story, Told, blocks_of, read_story
 from activities.transcript import ToolResult
 
 MOST_PICTURES = 4
@@ -84,7 +84,8 @@ def _render(story: Story, brief: str, detail: Detail) -> str:
         ("What you asked and nobody has answered", story.questions),
         ("Notes you were given", story.notes),
     )
-    parts = [_OPENING, *(_section(title, lines, detail) for title, lines in sections if lines)]
+    parts = [_OPENING, *_own_plan(story, detail)]
+    parts += [_section(title, lines, detail) for title, lines in sections if lines]
     if story.turns:
         last = len(story.turns) - 1
         told = [
@@ -110,6 +111,12 @@ def _plan(story: Story, brief: str) -> list[str]:
         state = "under way" if name == under_way else "done" if name in story.phases else "to do"
         lines.append(": ".join([f"[{state}] {name}", *(["; ".join(items[name])] if items.get(name) else [])]))
     return lines
+
+
+def _own_plan(story: Story, detail: Detail) -> list[str]:
+    if not story.own_plan.strip():
+        return []
+    return [f"## Your {PLAN_FILE}, as you last wrote it\n\n{_shorten(story.own_plan, detail.newest)}"]
 
 
 def _failures(story: Story, detail: Detail) -> list[str]:

@@ -15,6 +15,8 @@ from workflows.state import FOUNDER
 
 ALLOWANCE_NOTE = "[allowance]"
 """Begins a note that only held for its day."""
+PLAN_FILE = "PLAN.md"
+"""Where a model that was given no plan keeps its own, as the first message asks."""
 FIRST_CHARS = 80
 """What is shown of the first line of a file or of a change."""
 # One pass over the text: a pattern that asks for the question mark looks through a long word once a letter.
@@ -57,6 +59,8 @@ class Story:
     guide: dict[str, None] = field(default_factory=dict[str, None])
     files: dict[str, TouchedFile] = field(default_factory=dict[str, TouchedFile])
     """By path; the last touched is last."""
+    own_plan: str = ""
+    """What PLAN.md says, as the model's own calls left it."""
     commands: list[str] = field(default_factory=list[str])
     pictures: list[str] = field(default_factory=list[str])
     """What was said beside pictures that were taken."""
@@ -150,6 +154,8 @@ def _ask(story: Story, text: str) -> None:
 
 def _touch(story: Story, given: Mapping[str, Any]) -> None:
     path = str(given.get("path", ""))
+    if path.removeprefix("./") == PLAN_FILE:
+        story.own_plan = _edited(story.own_plan, given)
     known = story.files.pop(path, TouchedFile())
     if "content" in given:
         content = str(given["content"])
@@ -158,6 +164,14 @@ def _touch(story: Story, given: Mapping[str, Any]) -> None:
         known.changes += 1
         known.last = _first(str(given.get("new_string", "")))
     story.files[path] = known
+
+
+def _edited(text: str, given: Mapping[str, Any]) -> str:
+    """Give a text as a successful call left it; as it was where something else had changed it before."""
+    if "content" in given:
+        return str(given["content"])
+    old, new = str(given.get("old_string", "")), str(given.get("new_string", ""))
+    return text.replace(old, new, -1 if given.get("replace_all") else 1) if old else text
 
 
 def _first(text: str) -> str:

@@ -64,6 +64,7 @@ class Result(NamedTuple):
     interrupted: bool = False
     captured: int = 0
     phase: str = ""
+    phase_again: bool = False
 
     @property
     def content(self) -> JsonValue:
@@ -204,15 +205,16 @@ class Tools(ports.Tools):
         return Result(text, images=tuple(shots))
 
     async def _narrate(self, request: ToolRun, call: Narrate) -> Result:
-        publish = self._events.publish
+        publish, again = self._events.publish, False
         if call.phase_name:
             ended = await self._progress.begin_phase(request.build_id, call.phase_name)
             for name in ended or ():
                 await publish(request.build_id, "gsd.phase.completed", phase_name=name)
-            if ended is not None:
+            again = ended is None
+            if not again:
                 await publish(request.build_id, "gsd.phase.started", phase_name=call.phase_name)
         await publish(request.build_id, "agent.thinking", text=call.message)
-        return Result("Told.", phase=call.phase_name)
+        return Result("Told.", phase=call.phase_name, phase_again=again)
 
     async def _document(self, request: ToolRun, call: Document) -> Result:
         await self._progress.write_document(
@@ -275,6 +277,8 @@ def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
         interrupted=result.interrupted,
         captured=result.captured,
         phase=result.phase,
+        phase_again=result.phase_again,
+        digest=kept.digest,
     )
 
 

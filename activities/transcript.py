@@ -6,6 +6,7 @@ frozen prefix and starts an epoch: a path ends there.
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from pydantic import JsonValue
@@ -29,6 +30,12 @@ class ToolResult:
     preview: str
     is_error: bool
     generation: int
+
+    @property
+    def digest(self) -> str:
+        """Tells results apart whatever call they belong to."""
+        block = json.loads(self.body)
+        return sha256(dump([block["content"], self.is_error]).encode()).hexdigest()[:8]
 
 
 class Transcript:

@@ -36,14 +36,19 @@ class Acting:
 
         `refuse`, if not empty, is the error result of them all. Raises BuildFailed on a loop.
         """
+        traces: list[str] = []
         for batch in guard.batches(reply.tool_calls):
             if batch[0].changing:
                 await self._workspace.saved()
-            outcomes = await side_by_side(*(self._run(call, refuse) for call in batch))
+            left = self._state.max_tool_calls - self._state.tool_calls
+            outcomes = await side_by_side(
+                *(self._run(call, refuse or _beyond(place, left)) for place, call in enumerate(batch))
+            )
             for call, outcome in zip(batch, outcomes, strict=True):
                 self._observe(call, outcome)
+                traces.append(guard.trace_of(call, outcome))
         if not refuse and not self._state.is_interrupted:
-            self._watch_repetition(reply.tool_calls)
+            self._watch_repetition(reply.tool_calls, tuple(traces))
 
     async def _run(self, call: ToolCall, refuse: str) -> ToolOutcome:
         """Run one call in a good sandbox; one that is refused or cut short counts as without effect."""
@@ -78,14 +83,16 @@ class Acting:
         if guard.is_progress(state.failing, call, outcome):
             state.go_forward()
         state.failing = guard.failing_after(state.failing, call, outcome)
+        if guard.begins_phase(outcome):
+            state.reminders = 0
         if outcome.phase:
             state.phase = outcome.phase
             state.open_phases = tuple(name for name in state.open_phases if name != outcome.phase)
             self._journal.note(f"phase {outcome.phase}")
 
-    def _watch_repetition(self, calls: tuple[ToolCall, ...]) -> None:
+    def _watch_repetition(self, calls: tuple[ToolCall, ...], traces: tuple[str, ...]) -> None:
         state = self._state
-        state.recent_calls = guard.window_after(state.recent_calls, calls)
+        state.recent_calls = guard.window_after(state.recent_calls, traces)
         if not guard.is_loop(state.recent_calls):
             return
         if state.steered:
@@ -93,6 +100,10 @@ class Acting:
             raise BuildFailed(Outcome.REPETITION, f"The agent repeats itself: {last}")
         state.steered, state.recent_calls = True, ()
         state.note(guard.REPETITION_NOTE)
+
+
+def _beyond(place: int, left: int) -> str:
+    return guard.OVER_LIMIT if place >= left else ""
 
 
 def _started(run: ToolRun) -> ActivityHandle[ToolOutcome]:

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from workflows.catalogue import ToolName
 from workflows.turns import Balance, ModelReply, ToolCall, ToolOutcome
 
 WINDOW = 10
@@ -14,6 +15,8 @@ MAX_REMINDERS = 2
 """How often a model that says it is done is told of phases that have not begun; then the checks decide."""
 SIDE_BY_SIDE = 8
 """Read-only calls that run at once."""
+TELLING = frozenset({ToolName.NARRATE, ToolName.DOCUMENT})
+"""Calls that tell the founder something: they change no file, yet their order counts."""
 STALL_CALLS = 40
 """Calls at the worst price that a build may make without progress, however little the day allows."""
 MAX_FAILING = 20
@@ -83,20 +86,29 @@ CUT_SHORT = (
 )
 """Error result for a call that had begun and whose own answer never came."""
 
+OVER_LIMIT = "Not run: the build's limit of tool calls is reached."
+"""Error result for the calls of a reply that go beyond the limit."""
+
 REPETITION_NOTE = (
-    "[nightshift] You have made the same call three times with the same input. Its result will not change: "
-    "look at what it says, then do something else."
+    "[nightshift] You have made the same call three times with the same input and got the same result. It "
+    "will not change by itself: look at what it says, then do something else. If you wait for something, "
+    "wait longer in one command, or do other work first."
 )
 
 
-def window_after(recent: tuple[str, ...], calls: tuple[ToolCall, ...]) -> tuple[str, ...]:
-    """The digests of the last calls, newest last."""
-    return (*recent, *(call.digest for call in calls))[-WINDOW:]
+def trace_of(call: ToolCall, outcome: ToolOutcome) -> str:
+    """What the repetition guard remembers: a call with its result, so polling a log that grows is no loop."""
+    return f"{call.digest}:{outcome.digest}" if outcome.digest else call.digest
+
+
+def window_after(recent: tuple[str, ...], traces: tuple[str, ...]) -> tuple[str, ...]:
+    """The traces of the last calls, newest last."""
+    return (*recent, *traces)[-WINDOW:]
 
 
 def is_loop(window: tuple[str, ...]) -> bool:
-    """Tell whether one call fills too much of the window."""
-    return any(window.count(digest) >= REPEATS for digest in set(window))
+    """Tell whether one call with one result fills too much of the window."""
+    return any(window.count(trace) >= REPEATS for trace in set(window))
 
 
 def failing_after(failing: tuple[str, ...], call: ToolCall, outcome: ToolOutcome) -> tuple[str, ...]:
@@ -109,7 +121,12 @@ def failing_after(failing: tuple[str, ...], call: ToolCall, outcome: ToolOutcome
 
 def is_progress(failing: tuple[str, ...], call: ToolCall, outcome: ToolOutcome) -> bool:
     """Tell whether a call moved the work on: a phase began, or a command that failed before turned green."""
-    return bool(outcome.phase) or (call.digest in failing and not outcome.is_error)
+    return begins_phase(outcome) or (call.digest in failing and not outcome.is_error)
+
+
+def begins_phase(outcome: ToolOutcome) -> bool:
+    """Tell whether a phase began that had not begun before: naming one again moves nothing."""
+    return bool(outcome.phase) and not outcome.phase_again
 
 
 class Stall(StrEnum):
@@ -150,12 +167,20 @@ def reminder_for(open_phases: tuple[str, ...]) -> str:
 
 
 def batches(calls: tuple[ToolCall, ...]) -> tuple[tuple[ToolCall, ...], ...]:
-    """Split a reply's calls, in order: read-only ones in a row side by side, each changing one alone."""
+    """Split a reply's calls, in order: read-only ones in a row side by side, each changing one alone.
+
+    What is told the founder keeps its order: no batch holds two such calls.
+    """
     groups: list[tuple[ToolCall, ...]] = []
     for call in calls:
-        last = groups[-1] if groups else ()
-        if last and not call.changing and not last[-1].changing and len(last) < SIDE_BY_SIDE:
+        if groups and _may_join(call, groups[-1]):
             groups[-1] = (*groups[-1], call)
         else:
             groups.append((call,))
     return tuple(groups)
+
+
+def _may_join(call: ToolCall, batch: tuple[ToolCall, ...]) -> bool:
+    if call.changing or batch[-1].changing or len(batch) >= SIDE_BY_SIDE:
+        return False
+    return call.tool not in TELLING or all(one.tool not in TELLING for one in batch)

@@ -100,9 +100,9 @@ class BuildState(BaseModel):
     tool_calls: int = 0
     max_tool_calls: int = 150
     recent_calls: tuple[str, ...] = ()
-    """Digests of the last calls, for the repetition guard."""
+    """Traces of the last calls, for the repetition guard."""
     steered: bool = False
-    """The repetition guard has spoken once."""
+    """The repetition guard has spoken since something last went forward."""
     full_context: bool = False
     """The last reply filled the context; the next call begins with a shorter one."""
     nudges: int = 0
@@ -111,7 +111,7 @@ class BuildState(BaseModel):
     open_phases: tuple[str, ...] = ()
     """Phases of the plan that have not begun, in order."""
     reminders: int = 0
-    """How often the model was told that phases are open when it said that it was done."""
+    """How often, since a phase last began, a model that said it was done was told of open ones."""
     failing: tuple[str, ...] = ()
     """Digests of the commands that failed when they last ran, newest last."""
     progress_spent: int = 0
@@ -211,8 +211,8 @@ class BuildState(BaseModel):
         return self.interrupts > self.heard
 
     def go_forward(self) -> None:
-        """Note that the work moved on: money spent from here on counts anew."""
-        self.progress_spent, self.stall_told = self.spent, False
+        """Note that the work moved on: the guards count anew."""
+        self.progress_spent, self.stall_told, self.steered = self.spent, False, False
 
     @property
     def unheard(self) -> int:

@@ -19,7 +19,7 @@ class ToolCall(Payload):
     changing: bool = True
     """Whether it may change the workspace."""
     digest: str = ""
-    """Of name and input, for the repetition guard."""
+    """Of name and input, for the guards."""
 
 
 class Balance(Payload):
@@ -130,4 +130,8 @@ class ToolOutcome(Payload):
     captured: int = 0
     """Number of the capture that holds its changes; 0: none."""
     phase: str = ""
-    """Set by `narrate` when a phase begins."""
+    """Set by `narrate` to the phase it names."""
+    phase_again: bool = False
+    """That phase had begun before."""
+    digest: str = ""
+    """Of the whole result, for the repetition guard."""

@@ -95,6 +95,18 @@ def test_reading_calls_in_a_row_share_a_batch(calls: tuple[ToolCall, ...]):
         assert before[0].changing or after[0].changing or len(before) == guard.SIDE_BY_SIDE
 
 
+def test_what_is_told_keeps_its_order():
+    """Two phases named in one reply never begin side by side; reads go on beside either."""
+    told = [
+        ToolCall(tool_use_id=name, tool=name.partition("-")[0], label="", changing=False)
+        for name in ("narrate-1", "grep-1", "narrate-2", "document-1", "grep-2")
+    ]
+
+    assert [["narrate-1", "grep-1"], ["narrate-2"], ["document-1", "grep-2"]] == [
+        [one.tool_use_id for one in batch] for batch in guard.batches(tuple(told))
+    ]
+
+
 def test_only_so_many_read_side_by_side():
     """Twenty searches do not start twenty processes at once."""
     calls = tuple(call(f"{n}", changing=False) for n in range(20))
@@ -106,9 +118,23 @@ def test_only_so_many_read_side_by_side():
 @given(CALLS, CALLS)
 def test_the_window_holds_the_newest_calls(before: tuple[ToolCall, ...], now: tuple[ToolCall, ...]):
     """Turn by turn it is the tail of everything that was called."""
-    window = guard.window_after(guard.window_after((), before), now)
+    window = guard.window_after(guard.window_after((), traces(before)), traces(now))
 
-    assert tuple(one.digest for one in (*before, *now))[-guard.WINDOW :] == window
+    assert traces((*before, *now))[-guard.WINDOW :] == window
+
+
+def traces(calls: tuple[ToolCall, ...]) -> tuple[str, ...]:
+    return tuple(guard.trace_of(one, outcome()) for one in calls)
+
+
+def test_a_call_is_remembered_with_its_result():
+    """A log that grows gives another trace each time; the same answer to the same call gives the same."""
+    grown = [guard.trace_of(call("tail"), outcome(digest=said)) for said in ("one", "two", "two")]
+
+    assert 2 == len(set(grown))
+    assert guard.trace_of(call("tail"), outcome(digest="one")) != guard.trace_of(
+        call("head"), outcome(digest="one")
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,9 +156,7 @@ def test_three_equal_calls_in_the_window_are_a_loop(digests: str, loops: bool): 
 
 def test_calls_that_left_the_window_are_forgotten():
     """The same test command after long other work is no loop."""
-    calls = tuple(call(digest) for digest in "aa12345678901a")
-
-    assert not guard.is_loop(guard.window_after((), calls))
+    assert not guard.is_loop(guard.window_after((), tuple("aa12345678901a")))
 
 
 def outcome(*, is_error: bool = False, **more: object) -> ToolOutcome:
@@ -156,6 +180,7 @@ def test_a_command_is_failing_until_it_passes():
 def test_progress_is_a_phase_or_a_check_that_turned_green():
     """Polling, reading and writing are no proof that anything moves."""
     assert guard.is_progress((), call(), outcome(phase="Base"))
+    assert not guard.is_progress((), call(), outcome(phase="Base", phase_again=True))
     assert guard.is_progress(("test",), call("test"), outcome())
     assert not guard.is_progress(("test",), call("test"), outcome(is_error=True))
     assert not guard.is_progress((), call("test"), outcome())

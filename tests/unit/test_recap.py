@@ -116,6 +116,25 @@ def test_broken_calls_do_no_harm():
     assert "# Where we are" in told(story)[1]
 
 
+OWN_PLAN = rows(
+    FIRST,
+    [call(1, "write_file", path="./PLAN.md", content="# Plan\n\n- [ ] list\n- [ ] form\n")],
+    [answer(1)],
+    [call(2, "edit_file", path="PLAN.md", old_string="- [ ] list", new_string="- [x] list")],
+    [answer(2)],
+    [call(3, "edit_file", path="PLAN.md", old_string="- [ ] form", new_string="- [x] form")],
+    [answer(3, "old_string occurs 0 times", is_error=True)],
+)
+
+
+def test_a_plan_of_its_own_is_told_whole():
+    """A model that was given no plan and wrote PLAN.md reads it as its own edits left it, item by item."""
+    _, state = told(OWN_PLAN)
+
+    assert "as you last wrote it\n\n# Plan\n\n- [x] list\n- [ ] form\n" in state
+    assert "PLAN.md, as" not in told(STORY)[1]
+
+
 PLAN = BuildPlan(
     phases=(
         PlanPhase(name="Base", items=("sign up", "log in")),

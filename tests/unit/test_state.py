@@ -204,7 +204,7 @@ def turn(state: BuildState, n: int) -> None:
     for call in calls:
         state.tool_calls += 1
         state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
-    state.recent_calls = guard.window_after(state.recent_calls, calls)
+    state.recent_calls = guard.window_after(state.recent_calls, tuple(call.digest for call in calls))
     state.snapshot_key = f"projects/shop/manifests/{n:064}"
     if n % 10 == 0:
         state.note(f"{FOUNDER} " + "y" * 500)
