@@ -37,13 +37,15 @@ from activities.snapshots import Snapshots
 from activities.tools import Tools
 from activities.transcript import Transcript
 from activities.workspace import Workspace
-from starter.attach import TASK_QUEUE
+from starter.attach import ROOT, TASK_QUEUE
 from starter.connect import connect
 from starter.exits import run, until_told
+from starter.local.outside import outside_environment
 from starter.search_attributes import check_search_attributes
 from workflows import ports
 from workflows.build import BuildWorkflow
 from workflows.preview import PreviewWorkflow
+from workflows.unknown import UnknownWorkflow
 
 Activity = Callable[..., Any]
 log = logging.getLogger(__name__)
@@ -134,7 +136,8 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
         "workflow_runner": workflow_runner(),
         **options,
     }
-    return Worker(client, workflows=[BuildWorkflow, PreviewWorkflow], activities=activities, **settings)
+    workflows = [BuildWorkflow, PreviewWorkflow, UnknownWorkflow]
+    return Worker(client, workflows=workflows, activities=activities, **settings)
 
 
 @asynccontextmanager
@@ -192,7 +195,7 @@ async def main() -> int:
     settings = Settings.from_env()
     await check_isolation(settings)
     await upgrade_database(settings.database_url.get_secret_value())
-    client = await connect()
+    client = await connect(outside_environment(ROOT))
     await check_search_attributes(client)
     async with open_activities(settings) as activities, build_worker(client, activities):
         log.info("working on task queue %r as %s", TASK_QUEUE, client.identity)

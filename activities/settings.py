@@ -60,14 +60,18 @@ class Settings(BaseSettings):
     """The coder's model where neither user nor plan names one."""
 
     @classmethod
+    def variables(cls) -> tuple[str, ...]:
+        """The names under which the environment holds them, in the order of the fields."""
+        return tuple(str(field.validation_alias or name.upper()) for name, field in cls.model_fields.items())
+
+    @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read the environment once, `environment` before the process's own.
 
         Raises pydantic's ValidationError naming the variable.
         """
         values: dict[str, Any] = {}
-        for name, field in cls.model_fields.items():
-            variable = str(field.validation_alias or name.upper())
+        for variable, (name, field) in zip(cls.variables(), cls.model_fields.items(), strict=True):
             if environment and environment.get(variable):
                 values[str(field.validation_alias or name)] = environment[variable]
         return cls(**values)

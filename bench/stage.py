@@ -134,7 +134,7 @@ async def open_stage() -> AsyncGenerator[Stage]:
     data.chmod(0o711)
     try:
         async with open_stack(ROOT, data=data, environment={}) as stack:
-            environment = environment_of(stack)
+            environment = environment_of(stack, {})
             yield Stage(await connect(environment), environment, data)
     finally:
         shutil.rmtree(data, ignore_errors=True)

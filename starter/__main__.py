@@ -79,7 +79,12 @@ async def main(given: argparse.Namespace) -> int:
     from starter.commands import explain
     from starter.local.parts import PartFailed
     from starter.requests import UnusableRequest
+    from workflows.texts import clean
 
+    # Bytes of the command line that are no UTF-8 arrive as lone surrogates, which nothing can store.
+    for name, value in vars(given).items():
+        if isinstance(value, str):
+            setattr(given, name, clean(value))
     console = Console(stderr=bool(getattr(given, "json", False)) and given.command == "demo", highlight=False)
     try:
         return await command_of(given.command)(given, console)

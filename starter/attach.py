@@ -1,7 +1,6 @@
 """Reaching what runs already, without starting anything; imports little, so that commands answer at once."""
 
 import asyncio
-import os
 from pathlib import Path
 
 from temporalio.client import Client
@@ -22,7 +21,8 @@ DATA_VARIABLE = "NIGHTSHIFT_DATA"
 
 def data_directory() -> Path | None:
     """Where the stack keeps its data; None for the checkout's own place."""
-    return Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None
+    named = outside_environment(ROOT).get(DATA_VARIABLE)
+    return Path(named) if named else None
 
 
 async def attach(root: Path = ROOT) -> tuple[Client, dict[str, str]]:

@@ -12,7 +12,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from starter.attach import ROOT, TASK_QUEUE, attach, data_directory
-from starter.local.outside import DIRECTORY
+from starter.local.outside import DIRECTORY, outside_environment
+from starter.local.parts import Part, is_real
 from starter.requests import UnusableRequest, check_size, headline_of, read_request, workflow_id_for
 from workflows.files import ProofReport, ServePreview
 from workflows.models import BuildResult, BuildStatus, TimelineEntry
@@ -20,15 +21,26 @@ from workflows.options import WORKFLOW_TASK
 from workflows.texts import dollars
 
 Handle = WorkflowHandle[object, object]
+OWN_SERVER = ("address", "namespace", "profile")
+"""What leads the CLI to a server of one's own, by flag or by variable."""
 ENV_FILE = "temporal-dev.yaml"
 """The CLI's flags; a copy with other ports stands in the data directory where the usual ones are taken."""
 
 
 def say_command(console: Console, *words: str) -> None:
     """Print the Temporal CLI's way of doing the same."""
+    console.print(f"$ temporal {shlex.join([*words, *_server_flags()])}", style="dim", soft_wrap=True)
+
+
+def _server_flags() -> list[str]:
+    """Lead the CLI to the server: a person's own by what they set, never its key; else this checkout's."""
+    outside = outside_environment(ROOT)
+    if is_real(Part.TEMPORAL, outside):
+        named = ((flag, outside.get(f"TEMPORAL_{flag.upper()}", "")) for flag in OWN_SERVER)
+        return [word for flag, value in named if value for word in (f"--{flag}", value)]
     moved = (data_directory() or ROOT / DIRECTORY) / ENV_FILE
     shown = (moved if data_directory() else moved.relative_to(ROOT)) if moved.exists() else ENV_FILE
-    console.print(f"$ temporal {shlex.join(words)} --env-file {shown}", style="dim", soft_wrap=True)
+    return ["--env-file", str(shown)]
 
 
 async def start_build(client: Client, request: dict[str, JsonValue], workflow_id: str) -> Handle:
@@ -65,7 +77,7 @@ async def start(given: Namespace, console: Console) -> int:
     console.print(f"started {workflow_id}", style="bold")
     say_command(
         console, "workflow", "start", "--type", "BuildWorkflow", "--task-queue", TASK_QUEUE,
-        "--workflow-id", workflow_id, "--input", json.dumps(request, ensure_ascii=False),
+        "--workflow-id", workflow_id, *_input_of(given, request),
     )  # fmt: skip
     if given.watch:
         from starter.watching import show
@@ -73,6 +85,12 @@ async def start(given: Namespace, console: Console) -> int:
         await show(handle, handle.first_execution_run_id or "", environment, console)
         return await _report(handle, console)
     return 0
+
+
+def _input_of(given: Namespace, request: dict[str, JsonValue]) -> list[str]:
+    if given.file and request == read_request(given.file):
+        return ["--input-file", str(given.file)]
+    return ["--input", json.dumps(request, ensure_ascii=False)]
 
 
 def _request_of(given: Namespace) -> dict[str, JsonValue]:

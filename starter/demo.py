@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 
 from starter.attach import ROOT
 from starter.commands import Handle, say_command, start_build
@@ -64,10 +65,13 @@ async def demo(given: Namespace, console: Console) -> int:
 
     async with open_nightshift(progress=progress) as nightshift:
         console.print(stack_table(nightshift.stack.parts))
+        handle = await start_build(nightshift.client, request, workflow_id_for(request))
         try:
-            built = await _build(nightshift, request, console)
+            built = await _build(nightshift, handle, console)
         except WorkflowFailureError as error:
             console.print(f"FAILED: {error.cause}", style="bold red", soft_wrap=True)
+            if given.json:
+                sys.stdout.write(json.dumps(_failure(nightshift, handle, error)) + "\n")
             return 1
         _show(built, console)
         if given.json:
@@ -77,10 +81,22 @@ async def demo(given: Namespace, console: Console) -> int:
         return 0 if built.preview_status == 200 else 1  # noqa: PLR2004 HTTP OK
 
 
-async def _build(nightshift: Nightshift, request: dict[str, JsonValue], console: Console) -> Built:
-    handle = await start_build(nightshift.client, request, workflow_id_for(request))
+def _failure(nightshift: Nightshift, handle: Handle, error: WorkflowFailureError) -> dict[str, JsonValue]:
+    """What `JSON=1` prints of a build that failed."""
+    cause = error.cause
+    return {
+        "status": "FAILED",
+        "workflow_id": handle.id,
+        "run_id": handle.first_execution_run_id,
+        "outcome": (cause.type or "") if isinstance(cause, ApplicationError) else "",
+        "message": str(cause),
+        "web_ui": _page(nightshift, handle),
+    }
+
+
+async def _build(nightshift: Nightshift, handle: Handle, console: Console) -> Built:
     run_id = handle.first_execution_run_id or ""
-    page = _page(nightshift, handle, run_id)
+    page = _page(nightshift, handle)
     console.print(f"build {handle.id}" + (f", to be watched at {page}" if page else ""), soft_wrap=True)
     if asked := await show(handle, run_id, nightshift.environment, console, until_asked=True):
         # What must be mended is read when the stack starts: this one would wait for ever.
@@ -89,8 +105,8 @@ async def _build(nightshift: Nightshift, request: dict[str, JsonValue], console:
     return Built(handle, result, await asyncio.to_thread(_fetch, result.preview_url), page)
 
 
-def _page(nightshift: Nightshift, handle: Handle, run_id: str) -> str:
-    ui = nightshift.stack.web_ui
+def _page(nightshift: Nightshift, handle: Handle) -> str:
+    ui, run_id = nightshift.stack.web_ui, handle.first_execution_run_id
     return (
         f"{ui}/namespaces/{nightshift.client.namespace}/workflows/{handle.id}/{run_id}/history" if ui else ""
     )

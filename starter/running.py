@@ -1,5 +1,6 @@
 """A whole Nightshift: the stack, its database brought up to date, and a worker."""
 
+import shutil
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -7,9 +8,12 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from activities.runner.devtools import PROGRAMS
+from activities.settings import Settings
 from starter.attach import ROOT, data_directory
 from starter.connect import connect
-from starter.local.parts import Part, Progress
+from starter.local.outside import outside_environment
+from starter.local.parts import CHOSEN_BY, PREFIX, Part, Progress
 from starter.local.stack import Stack, open_stack
 from starter.worker_process import WorkerProcess
 
@@ -24,15 +28,44 @@ class Nightshift:
     """What a process needs to reach every part."""
 
 
-def environment_of(stack: Stack) -> dict[str, str]:
-    """The stack's settings, and which of its parts are stand-ins."""
+NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""How this machine reaches others, in capitals or not."""
+LOOPBACK = "127.0.0.1,localhost,::1"
+"""Where the stand-ins are; no proxy leads there."""
+
+
+def environment_of(stack: Stack, outside: Mapping[str, str]) -> dict[str, str]:
+    """What the person set of what belongs to no part, the stack's settings, and which parts are stand-ins."""
     stand_ins = {part.name for part in stack.parts if part.kind == "stand-in"}
     return {
+        **_network(outside),
+        **{name: outside[name] for name in Settings.variables() if outside.get(name) and _is_general(name)},
         **stack.environment,
         "NIGHTSHIFT_INSTALLATION_ID": stack.home.installation,
         "NIGHTSHIFT_LOCAL_MODEL": str(Part.MODEL in stand_ins).lower(),
         "NIGHTSHIFT_LOCAL_SANDBOX": str(Part.SANDBOX in stand_ins).lower(),
     }
+
+
+def _is_general(name: str) -> bool:
+    return not name.startswith(tuple(PREFIX.values())) and name not in set().union(*CHOSEN_BY.values())
+
+
+def _network(outside: Mapping[str, str]) -> dict[str, str]:
+    given = {name: value for name, value in outside.items() if value and name.upper() in NETWORK}
+    if any("PROXY" in name.upper() for name in given):
+        named = given.pop("no_proxy", "") or given.get("NO_PROXY", "")
+        given["NO_PROXY"] = f"{named},{LOOPBACK}".lstrip(",")
+    return given
+
+
+def shortcomings(stack: Stack) -> list[str]:
+    """What builds on this machine will lack, and how to add it."""
+    if any(part.name is Part.SANDBOX and part.kind == "real" for part in stack.parts):
+        return []
+    if any(shutil.which(program) for program in PROGRAMS):
+        return []
+    return [f"no browser on this machine: builds take no screenshots. To have them, install {PROGRAMS[0]}"]
 
 
 @asynccontextmanager
@@ -49,8 +82,11 @@ async def open_nightshift(
     `given` stands for the person's environment and `.env`.
     """
     where = data or data_directory()
-    async with open_stack(root, data=where, progress=progress, fast=fast, environment=given) as stack:
-        environment = environment_of(stack)
+    outside = outside_environment(root) if given is None else given
+    async with open_stack(root, data=where, progress=progress, fast=fast, environment=outside) as stack:
+        for line in shortcomings(stack):
+            progress(line)
+        environment = environment_of(stack, outside)
         client = await connect(environment)
         async with AsyncExitStack() as exits:
             if stack.supervisor is not None:

@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.models import BuildRequest, BuildResult, PrepareBuild
     from workflows.ports import Builds, Ledger, Model
     from workflows.proof import Proof
-    from workflows.requests import NO_INPUT, InvalidRequest, read_start
+    from workflows.requests import NO_INPUT, InvalidRequest, of_one_input, read_start, refuse_surplus
     from workflows.rest import Resting, asked_by, heeding, was_cut
     from workflows.state import BuildState, Status
     from workflows.steering import Steering
@@ -40,10 +40,12 @@ class BuildWorkflow(Steering):
     """A build, from an idea to running and proven software."""
 
     @workflow.init
-    def __init__(self, given: RawValue = NO_INPUT) -> None:
+    @of_one_input
+    def __init__(self, given: RawValue = NO_INPUT, *surplus: object) -> None:
         self._invalid = ""
         self.state = BuildState()
         try:
+            refuse_surplus(surplus)
             self.state = read_start(given, carried=workflow.info().continued_run_id is not None)
         except InvalidRequest as error:
             self._invalid = str(error)
@@ -55,7 +57,8 @@ class BuildWorkflow(Steering):
         self._ending = Ending(self.state, self._journal, self._workspace)
 
     @workflow.run
-    async def run(self, given: RawValue = NO_INPUT) -> BuildResult:
+    @of_one_input
+    async def run(self, _given: RawValue = NO_INPUT, *_surplus: object) -> BuildResult:
         """Build until READY; every other end is an ApplicationError named for its outcome."""
         if self._invalid:
             raise ApplicationError(self._invalid, type=FailureType.INVALID_BUILD_REQUEST, non_retryable=True)

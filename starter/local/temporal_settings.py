@@ -89,6 +89,8 @@ def settle(source: Path, *, copy: Path, ports: Ports, usual: bool) -> TemporalSe
     if (port, ui_port) != (flags.port, flags.ui_port):
         file = copy
         _write_copy(source, copy, port=port, ui_port=ui_port)
+    else:
+        copy.unlink(missing_ok=True)
     return TemporalSettings(file=file, port=port, ui_port=ui_port, commands=flags, server=content.start_dev)
 
 

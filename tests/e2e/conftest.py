@@ -75,7 +75,7 @@ async def everything() -> AsyncIterator[Everything]:
     data.chmod(0o711)
     try:
         async with open_stack(ROOT, data=data, fast=True, environment={}) as stack:
-            environment = environment_of(stack)
+            environment = environment_of(stack, {})
             yield Everything(stack, await connect(environment), environment, data)
     finally:
         shutil.rmtree(data, ignore_errors=True)

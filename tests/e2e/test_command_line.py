@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import urllib.request
 
@@ -45,6 +46,16 @@ async def test_a_demo_with_a_wrong_key_says_what_to_mend(everything, tmp_path_fa
     assert "FAILED" in output
     assert "Mend the key" in output
     assert "sk-ant-wrong" not in output
+
+
+async def test_a_setting_of_the_environment_reaches_the_worker(tmp_path_factory):
+    """The kill switch in the environment stops the demo, whose last line says so as JSON."""
+    off = {DATA_VARIABLE: str(tmp_path_factory.mktemp("off")), "AUTONOMOUS_AGENT": "false"}
+    code, output = await run([sys.executable, "-m", "starter", "demo", "--json"], off)
+
+    told = json.loads(output.splitlines()[-1])
+    assert (1, "FAILED", "AgentDisabled") == (code, told["status"], told["outcome"]), output
+    assert told["workflow_id"]
 
 
 async def _demo(data) -> dict:
@@ -113,6 +124,14 @@ async def _until_prepared(handle) -> None:
     async with asyncio.timeout(60):
         while (await handle.query("status"))["stage"] == "STARTING":
             await asyncio.sleep(0.05)
+
+
+async def test_bytes_that_are_no_text_are_taken(everything):
+    """What a shell hands over in another encoding ends in a line, not in a traceback."""
+    code, output = await everything.starter("status", os.fsdecode(b"caf\xe9"))
+
+    assert (1, False) == (code, "Traceback" in output)
+    assert "There is no such build" in output
 
 
 @pytest.mark.timeout(600)

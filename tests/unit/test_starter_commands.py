@@ -131,6 +131,16 @@ async def test_a_command_without_a_stack_says_how_to_start_one(
     assert "make up" in "".join(capsys.readouterr())
 
 
+def test_a_printed_command_leads_to_a_server_of_ones_own(monkeypatch: pytest.MonkeyPatch):
+    """By address, namespace and profile where they are set; not by this checkout's file, never with a key."""
+    for name, value in (("ADDRESS", "cloud:7233"), ("NAMESPACE", "shop"), ("API_KEY", "secret")):
+        monkeypatch.setenv(f"TEMPORAL_{name}", value)
+    out = io.StringIO()
+    say_command(Console(file=out), "workflow", "list")
+
+    assert "$ temporal workflow list --address cloud:7233 --namespace shop\n" == out.getvalue()
+
+
 def test_a_printed_command_can_be_pasted():
     """Quoted for a shell, on one line however long, and never wrapped."""
     out = io.StringIO()

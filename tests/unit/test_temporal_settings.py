@@ -21,6 +21,7 @@ def test_the_file_itself_serves_where_its_ports_are_free(tmp_path: Path):
     content = yaml.safe_load(FILE.read_text())
     content["env"]["default"] |= {"port": str(port), "ui-port": str(ui_port)}
     source.write_text(yaml.safe_dump(content))
+    (tmp_path / "copy.yaml").write_text("of a day when they were taken")
     settings = settle(source, copy=tmp_path / "copy.yaml", ports=Ports(tmp_path / "p"), usual=True)
 
     assert source == settings.file

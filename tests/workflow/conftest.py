@@ -1,7 +1,7 @@
 """A worker with fakes on a time-skipping server."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,13 +32,16 @@ class Bench:
     def client(self) -> Client:
         return self.environment.client
 
-    async def start(self, request: Any = None, **options: Any) -> WorkflowHandle:
+    async def start(self, request: Any = None, *, more: Sequence[Any] = (), **options: Any) -> WorkflowHandle:
         given = {"idea": "a habit tracker"} if request is None else request
-        handle = await self.client.start_workflow(
-            "BuildWorkflow", given, id=f"build-{uuid.uuid4()}", task_queue=self.task_queue, **options
-        )
+        handle = await self.run_other("BuildWorkflow", [given, *more], **options)
         self.started.append(handle)
         return handle
+
+    async def run_other(self, name: str, given: Sequence[Any], **options: Any) -> WorkflowHandle:
+        return await self.client.start_workflow(
+            name, args=given, id=f"build-{uuid.uuid4()}", task_queue=self.task_queue, **options
+        )
 
 
 @asynccontextmanager

@@ -187,6 +187,34 @@ async def test_invalid_request_fails_at_once_naming_the_field(bench, given, word
     assert word in failure.message
 
 
+async def test_more_than_one_input_fails(bench):
+    """A run that was started with two inputs says so, in place of waiting for ever."""
+    async with bench(World()) as on:
+        ended = await _failure(await on.start(more=[{"idea": "y"}]))
+
+    assert "InvalidBuildRequest" == ended.type
+    assert "one input" in ended.message
+    assert "got 2" in ended.message
+
+
+@pytest.mark.parametrize("given", [[], [5], ["abc"], [None], [{"x": 1}], [{"workflow_id": "a"}, 1]])
+async def test_a_preview_that_names_no_build_fails(bench, given: list[object]):
+    """At once and naming the field."""
+    async with bench(World()) as on:
+        ended = await _failure(await on.run_other("PreviewWorkflow", given))
+
+    assert "InvalidBuildRequest" == ended.type
+
+
+async def test_a_mistyped_workflow_type_fails(bench):
+    """It names the types that there are."""
+    async with bench(World()) as on:
+        ended = await _failure(await on.run_other("BuildWorkflo", [{"idea": "x"}]))
+
+    assert "UnknownWorkflowType" == ended.type
+    assert "`BuildWorkflow`" in ended.message
+
+
 async def test_start_without_input(bench):
     """A start without any input fails at once too."""
     async with bench(World()) as on:
