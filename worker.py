@@ -56,9 +56,9 @@ GRACE = timedelta(seconds=20)
 STICKY = timedelta(seconds=3)
 """How long a step of a workflow waits for the worker that holds it in memory, before any other takes it."""
 
-WORKFLOW_TASKS = 20
+WORKFLOW_TASKS = 5
 """Steps of workflows at once: when hundreds of builds wake at midnight, the others wait at the server, where
-their time does not run; those that are taken must end within `options.WORKFLOW_TASK`."""
+their time does not run; those that are taken share one core and must end within `options.WORKFLOW_TASK`."""
 
 PURE_MODULES = tuple(
     f"workflows.{name}"

@@ -31,6 +31,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal
     from workflows.workspace import Workspace
 
+RUN_EVENTS = 2_000
+"""Events after which a build goes on in a new run: a worker that takes it over replays them, at a quarter of
+a millisecond to one each, within `options.WORKFLOW_TASK`."""
 SLEEPER_EVENTS = 200
 """Events above which a build goes to sleep in a new run: waking then replays little."""
 
@@ -238,8 +241,10 @@ class BuildWorkflow(Steering):
                 pass
 
     def _is_run_long(self) -> bool:
-        state = self.state
-        return workflow.info().is_continue_as_new_suggested() or 0 < state.turns_per_run <= state.run_turns
+        state, info = self.state, workflow.info()
+        if info.is_continue_as_new_suggested() or _events() >= RUN_EVENTS:
+            return True
+        return 0 < state.turns_per_run <= state.run_turns
 
     async def _continue_as_new(self) -> NoReturn:
         await self._workspace.saved()

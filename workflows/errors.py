@@ -28,12 +28,12 @@ class FailureType(StrEnum):
     RETRYABLE = "ProviderUnavailable"  # the provider's passing fault
 
 
-FATAL = (
-    *(kind.value for kind in FailureType if kind is not FailureType.RETRYABLE),
-    "PayloadsTooLarge",
-    "PayloadSizeError",
-)
-"""Never retried; `PayloadsTooLarge` would otherwise be retried for ever."""
+TOO_LARGE = ("PayloadsTooLarge", "PayloadSizeError")
+"""What the SDK fails an activity with whose answer is too large: the next one would be as large.
+
+Ours say themselves that they are not to be retried: a list of them would be written into history with every
+activity, 200 bytes each time.
+"""
 
 
 class Outcome(StrEnum):

@@ -9,19 +9,22 @@ from typing import TypedDict
 
 from temporalio.common import RetryPolicy
 
-from workflows.errors import FATAL
+from workflows.errors import TOO_LARGE
 
-HEARTBEAT = timedelta(seconds=4)
+HEARTBEAT = timedelta(seconds=3.5)
 """How long a killed worker goes unnoticed."""
 
-WORKFLOW_TASK = timedelta(seconds=5)
-"""How long a step of the workflow itself that a killed worker held stays lost; the default is 10 seconds."""
+WORKFLOW_TASK = timedelta(seconds=3)
+"""How long a step of the workflow itself that a killed worker held stays lost; the default is 10 seconds.
+
+Another worker must replay a run within it: see RUN_EVENTS in `build.py`.
+"""
 
 PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=0.25),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(minutes=1),
-    non_retryable_error_types=FATAL,
+    non_retryable_error_types=TOO_LARGE,
 )
 """Waits out an outage; only a fatal failure ends it."""
 

@@ -10,6 +10,8 @@ import pytest
 from starter.attach import ROOT
 
 SLEEPERS = 200
+WARM = 50
+"""Builds that fall asleep first: a burst of them makes the worker's pools and heaps as large as they get."""
 LIMIT_BYTES = 40 * 1024 * 1024
 
 
@@ -21,9 +23,9 @@ async def test_200_sleeping_builds_cost_less_than_40_mb(everything):
         cwd=ROOT, env={**os.environ, **everything.environment},
     )  # fmt: skip
     try:
-        await _sleep(everything.client, range(10))
+        await _sleep(everything.client, range(WARM))
         before = _resident(process.pid)
-        await _sleep(everything.client, range(10, 10 + SLEEPERS))
+        await _sleep(everything.client, range(WARM, WARM + SLEEPERS))
         grown = _resident(process.pid) - before
     finally:
         process.terminate()

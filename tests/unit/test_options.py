@@ -1,10 +1,12 @@
+import ast
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from activities.heartbeat import BEAT
 from workflows import options, ports
-from workflows.errors import FATAL, FailureType
 
 CONFIGS = {name: one for name, one in vars(options).items() if name.isupper() and isinstance(one, dict)}
 PROMISED = sorted(
@@ -13,6 +15,7 @@ PROMISED = sorted(
     if isinstance(one, type)
     for method in getattr(one, "__abstractmethods__", ())
 )
+ACTIVITIES = Path(__file__).parents[2] / "activities"
 UNHEARD = timedelta(seconds=4)
 """The longest that an activity may be silent."""
 
@@ -46,14 +49,26 @@ def test_an_outage_is_waited_out():
     assert options.PATIENT.maximum_interval <= timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("kind", FailureType)
-def test_every_failure_is_fatal_but_the_passing_one(kind: FailureType):
-    """A new failure type is fatal unless it says that it is retryable."""
-    assert (kind is not FailureType.RETRYABLE) == (
-        kind.value in (options.PATIENT.non_retryable_error_types or ())
-    )
-
-
 def test_too_large_payloads_are_fatal():
     """They would be retried for ever: the next try is as large."""
-    assert {"PayloadsTooLarge", "PayloadSizeError"} <= set(FATAL)
+    assert {"PayloadsTooLarge", "PayloadSizeError"} == set(options.PATIENT.non_retryable_error_types or ())
+
+
+def raised(source: str) -> Iterator[tuple[str, bool]]:
+    """The type of each failure that a file makes, and whether it is not to be retried."""
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "ApplicationError"
+        ):
+            told = {one.arg: ast.unparse(one.value) for one in node.keywords}
+            yield told["type"], told.get("non_retryable") == "True"
+
+
+def test_every_failure_says_itself_whether_it_is_retried():
+    """Only the provider's passing fault is: each other one is made as not to be retried."""
+    found = [one for file in sorted(ACTIVITIES.glob("*.py")) for one in raised(file.read_text())]
+
+    assert len(found) > 15
+    assert [] == [kind for kind, fatal in found if fatal == (kind == "FailureType.RETRYABLE")]

@@ -9,7 +9,7 @@ from temporalio.common import RawValue
 from tests.fakes import Gate, World, acts, call, done, refused
 from tests.handles import ready
 from tests.histories import chain
-from workflows.build import SLEEPER_EVENTS
+from workflows.build import RUN_EVENTS, SLEEPER_EVENTS
 from workflows.models import BuildStatus
 from workflows.requests import MAX_REQUEST_BYTES, read_start
 from workflows.state import BuildState, Status
@@ -46,6 +46,20 @@ async def test_a_long_build_sleeps_in_a_new_run(sleeping_bench):
 
     assert asleep.history_length < A_TURN
     assert (15, 14) == (result.turns, result.tool_calls)
+
+
+async def test_no_run_is_longer_than_a_worker_replays_in_time(bench):
+    """A build goes on in a new run of its own accord, long before the server suggests it."""
+    turns = 110
+    world = World(replies=iter([*(acts(call("bash", f"{n}")) for n in range(turns)), done()]))
+    async with bench(world) as on:
+        handle = await on.start({"idea": "x", "max_tool_calls": turns + 1})
+        result = await ready(handle)
+        lengths = [len(run.events) async for run in chain(on.client, handle)]
+
+    assert turns == result.tool_calls
+    assert 2 == len(lengths)
+    assert max(lengths) < RUN_EVENTS + A_TURN
 
 
 async def test_upload_in_flight_is_taken_in_before_the_next_run(bench):
