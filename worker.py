@@ -20,10 +20,11 @@ from activities.events import EventStream
 from activities.heartbeat import BEAT
 from activities.isolation import check_isolation
 from activities.ledger import Ledger
-from activities.model import Model, open_client
+from activities.model import Model
 from activities.objects import Objects
 from activities.previews import Previews
 from activities.progress import Progress
+from activities.provider import open_client
 from activities.purchases import Purchases
 from activities.restore import Restorer
 from activities.restore_points import RestorePoints

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import RowMapping, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -58,16 +58,28 @@ async def lose_open(connection: AsyncConnection, build_id: str) -> int:
 
 
 async def lose_entry(
-    connection: AsyncConnection, entry: RowMapping, *, why: str, seen: Usage | None = None
+    connection: AsyncConnection, entry: RowMapping, *, why: str, used: Usage | None = None
 ) -> None:
-    """Price the input as the provider counted it and all the output it could give; unseen: the worst case."""
-    seen = seen or Usage(**{name: entry[name] for name in INPUT})
+    """Price what was used; unknown: the input as the provider counted it and all the output it could give.
+
+    Where it counted nothing, the worst case.
+    """
+    seen = Usage(**{name: entry[name] for name in INPUT})
+    if used is None and seen.input_tokens:
+        used = replace(seen, output_tokens=entry["max_tokens"])
     values: dict[str, int | str] = {"cost": entry["reserved"]}
-    if seen.input_tokens:
-        most = replace(seen, output_tokens=entry["max_tokens"])
-        price = price_of(entry["model"], most, at=entry["opened_at"])
-        values = usage_values(most) | {"cost": price.microdollars}
+    if used is not None:
+        price = price_of(entry["model"], used, at=entry["opened_at"])
+        values = usage_values(used) | {"cost": price.microdollars}
     await close_entry(connection, entry["id"], state="lost", note=why, **values)
+
+
+async def is_worst_lost(connection: AsyncConnection, message_id: int) -> bool:
+    """Tell whether an attempt at a question was lost at its worst price, nothing having been heard of it."""
+    unheard = exists().where(
+        ledger.c.message_id == message_id, ledger.c.state == "lost", ledger.c.input_tokens == 0
+    )
+    return (await connection.execute(select(unheard))).scalar_one()
 
 
 async def close_entry(connection: AsyncConnection, entry_id: int, **values: int | str) -> None:

@@ -9,16 +9,12 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 import anthropic
-import botocore.exceptions as boto
-import httpx2
-from connectrpc.code import Code
-from connectrpc.errors import ConnectError
-from sqlalchemy import exc as sql
+import e2b.exceptions as e2b
 from temporalio.exceptions import ApplicationError
 
+from activities.codes import code_of, is_closed_code, is_passing_code, status_of
 from activities.retry_after import retry_after
 from activities.verdicts import Verdict, verdict_on
 from workflows.errors import FailureType
@@ -41,39 +37,28 @@ _UNPAID = (
 )
 _UNPAID_WORDS = ("credit balance is too low", "specified api usage limits")
 """Bills that come as a plain 400 without a code: only the words tell."""
-_PASSING_TYPES = frozenset({"overloaded_error", "api_error", "rate_limit_error", "timeout_error"})
-_PASSING_STATUS = frozenset({408, 409, 425, 429})
-_SERVERS_FAULT = 500
-_PASSING_CODES = frozenset(
-    {
-        Code.ABORTED,
-        Code.CANCELED,
-        Code.DEADLINE_EXCEEDED,
-        Code.INTERNAL,
-        Code.RESOURCE_EXHAUSTED,
-        Code.UNAVAILABLE,
-        Code.UNKNOWN,
-    }
-)
-_CLOSED_STATUS = frozenset({401, 403})
-_CLOSED_CODES = frozenset({Code.PERMISSION_DENIED, Code.UNAUTHENTICATED})
-_CLOSED_SQLSTATE = "28"
-_PASSING_SQLSTATES = ("08", "25P03", "25P04", "40", "53", "55P03", "57", "58")
+_BILLING = "billing_error"
+_TOO_LONG_WORDS = ("prompt is too long", "exceed context limit")
+"""How the provider says that the conversation does not fit the model; it has no code for it."""
 _SECRET = re.compile(r"sk-[\w-]{6,}|e2b_\w+|AKIA\w+|(?<=://)[^@/\s]+(?=@)|(?<=Bearer )\S+")
 
 log = logging.getLogger(__name__)
 
 
+class DiskFull(ApplicationError):
+    """The sandbox has no room for a file: whoever fills it can make some."""
+
+
 def is_passing(error: BaseException) -> bool:
     """Tell whether asking again may help."""
     verdict = verdict_on(type(error))
-    return verdict is Verdict.RETRY or (verdict is Verdict.BY_CODE and _is_passing_code(error))
+    return verdict is Verdict.RETRY or (verdict is Verdict.BY_CODE and is_passing_code(error))
 
 
 def is_closed(error: BaseException) -> bool:
     """Tell whether a service refuses our key or what it may do, which a person must mend."""
     verdict = verdict_on(type(error))
-    return verdict is Verdict.MEND or (verdict is Verdict.BY_CODE and _is_closed_code(error))
+    return verdict is Verdict.MEND or (verdict is Verdict.BY_CODE and is_closed_code(error))
 
 
 def classify(error: BaseException) -> ApplicationError:
@@ -81,6 +66,8 @@ def classify(error: BaseException) -> ApplicationError:
     if isinstance(error, ApplicationError):
         return error
     name, facts = type(error).__name__, _facts(error)
+    if isinstance(error, e2b.NotEnoughSpaceException):
+        return DiskFull("The sandbox's disk is full. Delete what is not needed.", type=FailureType.RETRYABLE)
     if is_passing(error):
         return ApplicationError(
             f"A service does not answer as it should ({facts}); it is asked again.",
@@ -134,11 +121,12 @@ async def classified() -> AsyncGenerator[None]:
         raise failure from None
 
 
-def never_began(error: BaseException) -> bool:
-    """Tell whether the model's provider did nothing: it answered with an error, or was never reached."""
-    if isinstance(error, anthropic.APIConnectionError):
-        return isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout))
-    return isinstance(error, anthropic.APIStatusError | anthropic.CredentialsError)
+def is_too_long(error: anthropic.APIStatusError) -> bool:
+    """Tell whether the provider refuses a request for its length, in tokens or in bytes."""
+    said = str(error.api_message)
+    return isinstance(error, anthropic.ContentTooLargeError) or any(
+        words in said for words in _TOO_LONG_WORDS
+    )
 
 
 def mask(text: str) -> str:
@@ -146,59 +134,22 @@ def mask(text: str) -> str:
     return _SECRET.sub("***", text)
 
 
-def _is_passing_code(error: BaseException) -> bool:
-    if isinstance(error, ConnectError):
-        return error.code in _PASSING_CODES
-    if isinstance(error, sql.DBAPIError):
-        state = str(getattr(error.orig, "sqlstate", None) or "")
-        return error.connection_invalidated or state.startswith(_PASSING_SQLSTATES)
-    if getattr(error, "type", None) in _PASSING_TYPES:
-        return True
-    status = _status(error)
-    return status is not None and (status >= _SERVERS_FAULT or status in _PASSING_STATUS)
-
-
-def _is_closed_code(error: BaseException) -> bool:
-    if isinstance(error, ConnectError):
-        return error.code in _CLOSED_CODES
-    if isinstance(error, sql.DBAPIError):
-        return str(getattr(error.orig, "sqlstate", None) or "").startswith(_CLOSED_SQLSTATE)
-    return _status(error) in _CLOSED_STATUS
-
-
-def _status(error: BaseException) -> int | None:
-    response: Any = getattr(error, "response", None)
-    if isinstance(error, boto.ClientError):
-        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return getattr(response, "status_code", None)
-
-
 def _facts(error: BaseException) -> str:
     """Name the exception by class, status, code and request id, never by its text."""
     found = {
-        "status": _status(error),
+        "status": status_of(error),
         "type": getattr(error, "type", None),
-        "code": _code(error),
+        "code": code_of(error),
         "request": getattr(error, "request_id", None),
     }
     return ", ".join((type(error).__name__, *(f"{key} {value}" for key, value in found.items() if value)))
 
 
-def _code(error: BaseException) -> str | None:
-    if isinstance(error, ConnectError):
-        return error.code.value
-    if isinstance(error, sql.DBAPIError):
-        return getattr(error.orig, "sqlstate", None)
-    if isinstance(error, boto.ClientError):
-        answer: Any = getattr(error, "response", {})
-        return str(answer.get("Error", {}).get("Code"))
-    return getattr(error, "error_code", None)
-
-
 def _is_unpaid(error: anthropic.AnthropicError) -> bool:
     """Tell whether the provider refuses because of a bill or a spend limit, which no retry can mend."""
     said = _sentence(error).lower()
-    return isinstance(error, _UNPAID) or any(words in said for words in _UNPAID_WORDS)
+    is_bill = isinstance(error, _UNPAID) or getattr(error, "type", None) == _BILLING
+    return is_bill or any(words in said for words in _UNPAID_WORDS)
 
 
 def _sentence(error: anthropic.AnthropicError) -> str:

@@ -31,6 +31,8 @@ class Paid:
     """What a reply cost and what is left."""
 
     stop_reason: str
+    note: str
+    """Why the model declined, if it did and the provider says why."""
     input_tokens: int
     cache_read_tokens: int
     output_tokens: int
@@ -92,7 +94,7 @@ class Ledger(ports.Ledger):
                 connection, day, build_id=entry["build_id"], worst_case=_next_worst_case(entry, at)
             )
         return Paid(
-            **{name: entry[name] for name in ("stop_reason", "cost", *_TOKENS)},
+            **{name: entry[name] for name in ("stop_reason", "note", "cost", *_TOKENS)},
             balance=balance,
         )
 

@@ -2,38 +2,35 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
-from anthropic import AsyncAnthropic, BadRequestError, NotFoundError
+from anthropic import APIStatusError, AsyncAnthropic
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from typing_extensions import override
 
 from activities.conversation import Conversation, preview, tool_calls
 from activities.events import EventStream
-from activities.failures import classified, classify, is_passing, never_began
+from activities.failures import classified, classify, is_passing, is_too_long, mask
 from activities.heartbeat import heartbeating
 from activities.ledger import Ledger
+from activities.losses import Bill, bill_for
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
+from activities.provider import Provider
 from activities.purchases import Purchases
 from activities.questions import Question, Questions
 from activities.reply import Reply
 from activities.rows import dump
-from activities.settings import Settings
-from activities.streaming import SILENCE, Sentences, StalledStream, watched
+from activities.streaming import SILENCE, Sentences
 from activities.transcript import Transcript
 from workflows import ports
 from workflows.errors import FailureType
+from workflows.payload import PREVIEW_CHARS
 from workflows.turns import ModelCall, ModelReply
 
 SMALL_QUESTION = 6_000
 """Bytes of a question that is counted as one token a byte instead of asking the provider."""
-TOO_LONG = "prompt is too long"
-"""How the provider says that the conversation does not fit the model."""
 NO_SHORTER = (
     "The conversation does not fit the model and cannot be made shorter: the brief, its plan and the state "
     "of the work alone are too long. The files are saved. Shorten the brief or the plan, or choose a model "
@@ -58,8 +55,7 @@ class Model(ports.Model):
         events: EventStream,
         silence: timedelta = SILENCE,
     ) -> None:
-        self._silence = silence.total_seconds()
-        self._client = client
+        self._provider = Provider(client, silence=silence)
         self._transcript = transcript
         self._questions = Questions(transcript)
         self._purchases = purchases
@@ -76,7 +72,7 @@ class Model(ports.Model):
             if made is None:
                 try:
                     made = await self._ask(request, question)
-                except BadRequestError as error:
+                except APIStatusError as error:
                     raise await self._shorten(request, question, error) from None
             if isinstance(made, Refused):
                 return ModelReply(refused=made.reason, head=request.head, balance=made.balance)
@@ -94,6 +90,8 @@ class Model(ports.Model):
             shorter = await self._questions.in_new_epoch(request.head, request.notes)
             if shorter is not None:
                 question, tokens = shorter, await self._count(request, shorter)
+            elif request.compact:
+                raise _no_shorter()
         order = Order(
             build_id=request.build_id,
             user=request.user,
@@ -114,12 +112,12 @@ class Model(ports.Model):
             return await self._buy(request, question.conversation(order.lifetime), made)
         return made
 
-    async def _shorten(self, request: ModelCall, question: Question, error: BadRequestError) -> Exception:
+    async def _shorten(self, request: ModelCall, question: Question, error: APIStatusError) -> Exception:
         """Open a new epoch if the provider finds the conversation too long, and have the call retried."""
-        if TOO_LONG not in str(error.api_message):
+        if not is_too_long(error):
             return classify(error)
         if question.is_fresh or not await self._questions.in_new_epoch(request.head, request.notes):
-            return ApplicationError(NO_SHORTER, type=FailureType.MODEL_REJECTED, non_retryable=True)
+            return _no_shorter()
         return ApplicationError(
             "The conversation is too long for the model; it goes on in a shorter one.",
             type=FailureType.RETRYABLE,
@@ -132,24 +130,22 @@ class Model(ports.Model):
         if known and added <= SMALL_QUESTION and '"type":"image"' not in question.text:
             return known + added
         conversation = question.conversation()
-        try:
-            counted = await self._client.messages.count_tokens(
-                model=request.model,
-                system=conversation.system,
-                tools=conversation.tools,
-                messages=conversation.messages,
-            )
-        except NotFoundError:  # a server that speaks the protocol but cannot count
+        counted = await self._provider.count(request.model, conversation)
+        if counted is None:
             return len(dump([conversation.tools, conversation.system, conversation.messages]).encode())
         # The provider calls its count an estimate.
-        return counted.input_tokens + counted.input_tokens // 50 + 50
+        return counted + counted // 50 + 50
 
     async def _buy(self, request: ModelCall, conversation: Conversation, reservation: Reservation) -> Bought:
         reply = Reply()
         try:
             request_id = await self._stream(request, conversation, reservation, reply)
             delivery = Delivery(
-                body=reply.body(), usage=reply.usage, stop_reason=reply.stop_reason, request_id=request_id
+                body=reply.body(),
+                usage=reply.usage,
+                stop_reason=reply.stop_reason,
+                request_id=request_id,
+                why_refused=mask(reply.why_refused)[:PREVIEW_CHARS],
             )
         except BaseException as error:
             await asyncio.shield(self._give_up(request, reservation, error, reply))
@@ -161,8 +157,9 @@ class Model(ports.Model):
     ) -> str:
         """Stream into `reply`, telling watchers each sentence; gives the provider's id of the request."""
         sentences = Sentences()
-        async with self._opened(request, conversation, reservation) as stream:
-            async for event in watched(aiter(stream), silence=self._silence):
+        opening = self._provider.stream(request.model, conversation, max_tokens=reservation.max_tokens)
+        async with opening as opened:
+            async for event in opened.events:
                 text = reply.add(event)
                 if event.type == "message_start":
                     await self._note_input(reservation, reply)
@@ -170,26 +167,7 @@ class Model(ports.Model):
                 ended = sentences.rest if event.type == "content_block_stop" else list[str]
                 for sentence in [*sentences.add(text), *ended()]:
                     await self._tell(request, sentence)
-            return str(stream.response.headers.get("request-id", ""))
-
-    @asynccontextmanager
-    async def _opened(
-        self, request: ModelCall, conversation: Conversation, reservation: Reservation
-    ) -> AsyncGenerator[Any]:
-        try:
-            async with asyncio.timeout(self._silence):
-                stream = await self._client.messages.create(
-                    model=request.model,
-                    max_tokens=reservation.max_tokens,
-                    system=conversation.system,
-                    tools=conversation.tools,
-                    messages=conversation.messages,
-                    stream=True,
-                )
-        except TimeoutError as error:
-            raise StalledStream("The model's provider did not begin to answer.") from error
-        async with stream:
-            yield stream
+            return opened.request_id
 
     async def _tell(self, request: ModelCall, sentence: str) -> None:
         await self._events.publish(
@@ -221,11 +199,7 @@ class Model(ports.Model):
     ) -> None:
         """Close the reservation; if that fails too, the next attempt or the janitor closes it."""
         try:
-            if not reply.is_begun and never_began(error):
-                await self._purchases.release(reservation)
-            else:
-                why = f"cut off by {type(error).__name__}"
-                await self._purchases.lose(reservation, why=why, seen=reply.usage)
+            await self._bill(reservation, error, reply)
         except Exception as failure:  # noqa: BLE001 the first error is the one to report
             log.warning("A reservation stays open for now (%s).", type(failure).__name__)
         if is_passing(error):
@@ -234,6 +208,21 @@ class Model(ports.Model):
                 request.build_id, "agent.retrying", attempt=attempt, error_type=type(error).__name__
             )
 
+    async def _bill(self, reservation: Reservation, error: BaseException, reply: Reply) -> None:
+        why = f"cut off by {type(error).__name__}"
+        seen = reply.usage if reply.usage.input_tokens else reservation.input
+        match bill_for(error, is_begun=reply.is_begun):
+            case Bill.NOTHING:
+                await self._purchases.release(reservation)
+            case Bill.DOUBTFUL:
+                await self._purchases.doubt(reservation, why=why)
+            case Bill.USED:
+                used = reply.used(seen, most=reservation.max_tokens)
+                await self._purchases.lose(reservation, why=why, used=used)
+            case Bill.WORST:
+                used = replace(seen, output_tokens=reservation.max_tokens)
+                await self._purchases.lose(reservation, why=why, used=used)
+
     async def _describe(self, request: ModelCall, reply_id: int) -> ModelReply:
         body = (await self._transcript.path(reply_id))[-1].body
         paid = await self._ledger.paid(reply_id, user=request.user, at=activity.info().started_time)
@@ -241,7 +230,7 @@ class Model(ports.Model):
         return ModelReply(
             head=reply_id,
             stop_reason=paid.stop_reason,
-            preview=preview(body, calls),
+            preview=paid.note or preview(body, calls),
             tool_calls=calls,
             input_tokens=paid.input_tokens,
             cache_read_tokens=paid.cache_read_tokens,
@@ -251,10 +240,5 @@ class Model(ports.Model):
         )
 
 
-def open_client(settings: Settings) -> AsyncAnthropic:
-    """Make the one client of a process: it never retries, Temporal does."""
-    return AsyncAnthropic(
-        api_key=settings.anthropic_api_key.get_secret_value(),
-        base_url=settings.anthropic_base_url or None,
-        max_retries=0,
-    )
+def _no_shorter() -> ApplicationError:
+    return ApplicationError(NO_SHORTER, type=FailureType.MODEL_REJECTED, non_retryable=True)

@@ -37,6 +37,8 @@ class Reservation:
     """Transcript row of the question."""
     build_id: str
     epoch: int
+    input: Usage
+    """The dearest that its input can be."""
     max_tokens: int
     """Output ceiling that the money covers."""
 
@@ -65,3 +67,5 @@ class Delivery:
     usage: Usage
     stop_reason: str
     request_id: str
+    why_refused: str = ""
+    """Why the model declined, in the provider's words."""

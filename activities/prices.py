@@ -1,7 +1,7 @@
 """What model calls cost, in integer microdollars, rounded up. Offline; knows no user and no ledger."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from importlib.metadata import version
@@ -68,13 +68,16 @@ def worst_case(
     model: str, *, input_tokens: int, max_tokens: int, at: datetime | None, lifetime: Lifetime = "5m"
 ) -> Price:
     """Price the dearest way a call can go: all input written to the cache, all output used."""
-    usage = Usage(
+    return price_of(model, replace(dearest(input_tokens, lifetime), output_tokens=max_tokens), at=at)
+
+
+def dearest(input_tokens: int, lifetime: Lifetime) -> Usage:
+    """Give the dearest way that an input can be used: all of it is written to the cache."""
+    return Usage(
         input_tokens=input_tokens,
         cache_write_tokens=input_tokens,
         cache_write_1h_tokens=input_tokens if lifetime == "1h" else 0,
-        output_tokens=max_tokens,
     )
-    return price_of(model, usage, at=at)
 
 
 def context_ceiling(model: str, *, money: int, max_tokens: int, at: datetime | None) -> int:

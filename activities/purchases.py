@@ -15,6 +15,7 @@ from activities.entries import (
     INPUT,
     bought,
     close_entry,
+    is_worst_lost,
     lock_entry,
     lose_entry,
     lose_open,
@@ -23,7 +24,7 @@ from activities.entries import (
 )
 from activities.money_tables import ledger
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
-from activities.prices import Usage, affordable_tokens, context_ceiling, price_of, worst_case
+from activities.prices import Usage, affordable_tokens, context_ceiling, dearest, price_of, worst_case
 from activities.rows import Row
 from activities.settings import Settings
 from activities.transcript import Transcript
@@ -91,6 +92,7 @@ class Purchases:
                 message_id=message_id,
                 build_id=order.build_id,
                 epoch=order.parent.epoch,
+                input=dearest(order.input_tokens, order.lifetime),
                 max_tokens=max_tokens,
             )
 
@@ -115,6 +117,7 @@ class Purchases:
                 "cost": price.microdollars,
                 "stop_reason": delivery.stop_reason,
                 "request_id": delivery.request_id,
+                "note": delivery.why_refused,
             }
             if entry["state"] == "settled":  # by this same attempt, whose answer from the database was lost
                 return entry["reply_id"]
@@ -122,27 +125,41 @@ class Purchases:
                 reply_id = await self._append_reply(connection, reservation, delivery)
                 await close_entry(connection, reservation.id, state="settled", reply_id=reply_id, **values)
                 return reply_id
-            await close_entry(connection, reservation.id, state="lost", note="superseded", **values)
+            values["note"] = "superseded"
+            await close_entry(connection, reservation.id, state="lost", **values)
         raise ApplicationError(
             f"Another attempt took over this call; {price.microdollars} microdollars are shown as lost.",
             type=FailureType.RETRYABLE,
         )
 
-    async def release(self, reservation: Reservation) -> None:
-        """Give the money back: the provider refused before it did anything."""
+    async def release(self, reservation: Reservation, *, why: str = "refused by the provider") -> None:
+        """Give the money back: the provider did nothing for it."""
         async with self._engine.begin() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] == "reserved":
-                await close_entry(
-                    connection, reservation.id, state="released", note="refused by the provider"
-                )
+                await close_entry(connection, reservation.id, state="released", note=why)
 
-    async def lose(self, reservation: Reservation, *, why: str, seen: Usage | None = None) -> None:
-        """Book what a reply that never became whole may have cost; it stays counted."""
+    async def doubt(self, reservation: Reservation, *, why: str) -> None:
+        """Close an attempt that was taken and never answered: lost once a question, else released.
+
+        The provider may bill each, but stops when we hang up, before it has given anything. The output in the
+        worst price of the first is room for the input of others; so an outage of hours costs one reply.
+        """
+        async with self._engine.begin() as connection:
+            entry = await lock_entry(connection, reservation.id)
+            if entry["state"] != "reserved":
+                return
+            if await is_worst_lost(connection, reservation.message_id):
+                await close_entry(connection, reservation.id, state="released", note=why)
+            else:
+                await lose_entry(connection, entry, why=why)
+
+    async def lose(self, reservation: Reservation, *, why: str, used: Usage | None = None) -> None:
+        """Book what a reply that never became whole used, else the most it may have; it stays counted."""
         async with self._engine.begin() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] == "reserved":
-                await lose_entry(connection, entry, why=why, seen=seen)
+                await lose_entry(connection, entry, why=why, used=used)
 
     async def lose_build(self, build_id: str) -> int:
         """Mark every open reservation of a build that has ended as lost; gives how many there were."""

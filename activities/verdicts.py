@@ -4,6 +4,7 @@ A test walks the vendors' class trees and fails on a class that this table does 
 """
 
 import json
+import ssl
 from collections.abc import Mapping
 from enum import Enum
 
@@ -13,12 +14,18 @@ import botocore.exceptions as boto
 import e2b.exceptions as e2b
 import httpx
 import httpx2
-from anthropic._response import StreamAlreadyConsumed
+from anthropic._response import MissingStreamClassError, StreamAlreadyConsumed
 from anthropic.lib._extras._common import MissingDependencyError
 from anthropic.lib.credentials._workload import WorkloadIdentityError
 from anthropic.lib.foundry import MutuallyExclusiveAuthError
 from anthropic.lib.tools._toolsets._errors import ToolsetUsageError
+from asyncpg.exceptions import _base as asyncpg_client
+from asyncpg.pgproto.pgproto import BufferError as BrokenMessage
+from botocore import eventstream, model, parsers, utils
+from connectrpc._protocol import HTTPError
 from connectrpc.errors import ConnectError
+from e2b.api.client.errors import UnexpectedStatus
+from e2b.volume.client.errors import UnexpectedStatus as UnexpectedVolumeStatus
 from redis import exceptions as redis
 from sqlalchemy import exc as sql
 
@@ -64,6 +71,10 @@ _RETRY: tuple[type[Exception], ...] = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
+    asyncpg_client.OutdatedSchemaCacheError,
+    asyncpg_client.ProtocolError,
+    asyncpg_client.TargetServerAttributeNotMatched,
+    BrokenMessage,
     redis.ChildDeadlockedError,
     redis.ClusterError,
     redis.ConnectionError,
@@ -74,6 +85,7 @@ _RETRY: tuple[type[Exception], ...] = (
     redis.TryAgainError,
     redis.WatchError,
     e2b.GuestUnresponsiveException,
+    e2b.NotEnoughSpaceException,
     e2b.RateLimitException,
     e2b.ServiceBusyException,
     e2b.TimeoutException,
@@ -87,10 +99,14 @@ _RETRY: tuple[type[Exception], ...] = (
     boto.IncompleteReadError,
     boto.MetadataRetrievalError,
     boto.TokenRetrievalError,
-    json.JSONDecodeError,
-    OSError,
+    eventstream.ParserError,
+    parsers.ResponseParserError,
+    utils.BadIMDSRequestError,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
 )
-"""Transport, overload, shutdown. A cut stream may end in a JSONDecodeError; TimeoutError is an OSError."""
+"""Transport, overload, shutdown."""
 
 _MEND: tuple[type[Exception], ...] = (
     anthropic.AuthenticationError,
@@ -123,18 +139,25 @@ _REJECTED: tuple[type[Exception], ...] = (
 _BUG: tuple[type[Exception], ...] = (
     anthropic.APIWebhookValidationError,
     MissingDependencyError,
+    MissingStreamClassError,
     MutuallyExclusiveAuthError,
     StreamAlreadyConsumed,
     ToolsetUsageError,
+    httpx2.CookieConflict,
+    httpx2.InvalidURL,
     httpx2.StreamError,
     httpx2.TooManyRedirects,
     httpx2.UnsupportedProtocol,
+    httpx.CookieConflict,
+    httpx.InvalidURL,
     httpx.StreamError,
     httpx.TooManyRedirects,
     httpx.UnsupportedProtocol,
+    sql.EmulatedDBAPIException,
     sql.SQLAlchemyError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg_client.InternalClientError,
     redis.AuthenticationError,
     redis.AuthorizationError,
     redis.DataError,
@@ -147,12 +170,20 @@ _BUG: tuple[type[Exception], ...] = (
     redis.ResponseError,
     e2b.BuildException,
     e2b.InvalidArgumentException,
-    e2b.NotEnoughSpaceException,
     e2b.NotFoundException,
     e2b.SandboxException,
     e2b.SecretException,
     e2b.VolumeException,
     boto.BotoCoreError,
+    boto.UndefinedModelAttributeError,
+    model.InvalidShapeError,
+    model.InvalidShapeReferenceError,
+    model.NoShapeFoundError,
+    model.OperationNotFoundError,
+    utils.InvalidArnException,
+    HTTPError,
+    ChildProcessError,
+    ProcessLookupError,
 )
 """Wrong use of a client or a wrong setting: asking again changes nothing."""
 
@@ -162,7 +193,12 @@ _BY_CODE: tuple[type[Exception], ...] = (
     httpx.HTTPStatusError,
     sql.DBAPIError,
     boto.ClientError,
+    UnexpectedStatus,
+    UnexpectedVolumeStatus,
     ConnectError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    OSError,
 )
 
 TABLE: Mapping[type[BaseException], Verdict] = {

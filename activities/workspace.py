@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from temporalio.exceptions import ApplicationError
 
+from activities.failures import DiskFull
 from activities.sandbox_client import SandboxClient
 from workflows.errors import FailureType
 from workflows.files import SandboxRef
@@ -66,7 +67,10 @@ class Workspace:
             **payload,
         }
         path = f"{sandbox.home}/{STATE_FOLDER}/requests/{uuid.uuid4().hex}"
-        await self.client.write(sandbox.sandbox_id, path, json.dumps(request).encode())
+        try:
+            await self.client.write(sandbox.sandbox_id, path, json.dumps(request).encode())
+        except DiskFull as error:
+            raise RunnerFault("disk_full", error.message) from None
         line = self._command_line(sandbox.home, command, path)
         output = await self.client.run(sandbox.sandbox_id, line, within=within)
         if output.exit_code == _RUNNER_MISSING:

@@ -45,6 +45,8 @@ async def test_statuses_arrive_as_the_vendors_errors(model: LocalModel):
         "overloaded": anthropic.OverloadedError,
         "server_error": anthropic.InternalServerError,
         "spend_limit": anthropic.BadRequestError,
+        "too_large": anthropic.ContentTooLargeError,
+        "over_limit": anthropic.BadRequestError,
     }
     await model.control("faults", [{"kind": kind, "seconds": 7} for kind in wanted])
     for kind, error in wanted.items():
@@ -88,13 +90,49 @@ async def test_a_broken_connection_breaks(model: LocalModel):
         await events(model)
 
 
-async def test_an_error_event_comes_with_status_200(model: LocalModel):
-    """`sse_error` is an overloaded_error event inside a stream that began well."""
-    await model.control("faults", [{"kind": "sse_error"}])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("sse_error", "overloaded_error"),
+        ("sse_billing", "billing_error"),
+        ("sse_revoked_key", "authentication_error"),
+        ("sse_no_permission", "permission_error"),
+        ("sse_untyped", None),
+        ("sse_garbage", None),
+    ],
+)
+async def test_an_error_event_comes_with_status_200(model: LocalModel, kind: str, expected: str | None):
+    """`sse_…` is an error event inside a stream that began well; one may have no type, or be no JSON."""
+    await model.control("faults", [{"kind": kind}])
     with pytest.raises(anthropic.APIStatusError) as caught:
         await events(model)
 
-    assert (200, "overloaded_error") == (caught.value.status_code, caught.value.type)
+    assert (200, expected) == (caught.value.status_code, caught.value.type)
+
+
+async def test_a_spoilt_stream(model: LocalModel):
+    """`stray_delta` ends with a delta of a block that never began; with `unclosed` no block ends."""
+    found: dict[str, list[str]] = {}
+    for kind in ("stray_delta", "unclosed"):
+        await model.control("faults", [{"kind": kind}])
+        async with await model.client.messages.create(**HELLO, stream=True) as stream:
+            sent = [event async for event in stream]
+        found[kind] = [event.type for event in sent]
+        if kind == "stray_delta":
+            assert 99 == sent[-1].index
+
+    assert "content_block_stop" not in found["unclosed"]
+    assert "message_stop" == found["unclosed"][-1]
+
+
+async def test_a_page_of_maintenance(model: LocalModel):
+    """`page` answers with status 200 and HTML."""
+    await model.control("faults", [{"kind": "page"}])
+    async with await model.client.messages.create(**HELLO, stream=True) as stream:
+        sent = [event async for event in stream]
+        kind = stream.response.headers["content-type"]
+
+    assert (True, []) == (kind.startswith("text/html"), sent)
 
 
 @pytest.mark.parametrize(("kind", "seconds", "least"), [("slow_start", 0.3, 0.3), ("slow_stream", 0.01, 0.3)])
@@ -119,11 +157,13 @@ async def test_malformed_tool_input_does_not_parse(model: LocalModel):
 
 
 async def test_a_refusal_is_a_reply(model: LocalModel):
-    """`refusal` is a whole message with that stop reason and nothing in it."""
-    await model.control("faults", [{"kind": "refusal"}])
+    """`refusal` is a whole message with that stop reason, why, and nothing in it, streamed or not."""
+    await model.control("faults", [{"kind": "refusal", "times": 2}])
     message = await model.client.messages.create(**HELLO)
+    end = next(event for event in await events(model) if event.type == "message_delta")
 
     assert ("refusal", []) == (message.stop_reason, message.content)
+    assert "general_harms" == message.stop_details.category == end.delta.stop_details.category
 
 
 async def test_an_unknown_fault_is_refused(model: LocalModel):
@@ -143,6 +183,23 @@ async def test_a_stream_can_be_held_and_released(model: LocalModel):
     await model.control("release", {})
 
     assert "message_stop" == (await held)[-1].type
+
+
+async def test_a_stream_can_be_held_before_its_end(model: LocalModel):
+    """Below zero, `after_events` counts from the end."""
+    await model.control("hold", {"after_events": -1})
+    kinds: list[str] = []
+
+    async def listen() -> None:
+        async with await model.client.messages.create(**HELLO, stream=True) as stream:
+            kinds.extend([event.type async for event in stream if event.type != "message_stop"])
+
+    held = asyncio.create_task(listen())
+    await until_waiting(model, 1)
+    await model.control("release", {})
+    await held
+
+    assert "message_delta" == kinds[-1]
 
 
 async def test_a_held_stream_notices_that_its_client_died(model: LocalModel):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from temporalio.exceptions import ApplicationError
+from typing_extensions import override
 
 from activities.runner_archive import archive
 from activities.sandbox_client import SandboxClient
@@ -132,6 +133,25 @@ async def test_a_line_cut_with_the_sandbox_gone_is_a_loss(bench: Bench, settings
         await running
 
     assert caught.value.type == FailureType.SANDBOX_LOST
+
+
+class Full(SandboxClient):
+    """Writes where there is no room."""
+
+    @override
+    async def write(self, sandbox_id: str, path: str, data: bytes) -> None:
+        await super().write(sandbox_id, "/dev/full", data)
+
+
+async def test_a_full_disk_goes_back_to_the_model(bench: Bench, settings: Settings):
+    """It can make room; a build does not end for it."""
+    sandbox = await bench.create()
+    workspace = Workspace(Full(settings), runner=archive()[1])
+    near = replace(bench, workspace=workspace, tools=tools_of(replace(bench, workspace=workspace)))
+    outcome = await near.bash(sandbox, "ls")
+
+    assert outcome.is_error
+    assert "The sandbox's disk is full. Delete what is not needed." in outcome.preview
 
 
 async def test_a_provider_that_is_away_is_waited_for(settings: Settings):

@@ -2,12 +2,15 @@
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from anthropic._models import construct_type
 from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
+from activities.metering import FASTEST
 from activities.prices import Usage
 from activities.reply import CutStream, Reply
 
@@ -56,8 +59,8 @@ def tool(index: int, *parts: str) -> list[dict[str, Any]]:
     return block(index, start, *({"type": "input_json_delta", "partial_json": part} for part in parts))
 
 
-def read(*events: dict[str, Any]) -> Reply:
-    reply = Reply()
+def read(*events: dict[str, Any], clock: Callable[[], float] = float) -> Reply:
+    reply = Reply(clock)
     for event in events:
         reply.add(EVENT.validate_python(event))
     return reply
@@ -111,6 +114,78 @@ def test_stream_without_its_end_is_no_reply(events: tuple[dict[str, Any], ...]):
     """Without `message_stop` nothing is a reply, however whole it looks."""
     with pytest.raises(CutStream):
         read(*events).body()
+
+
+@pytest.mark.parametrize("whole", [text(0, "all"), tool(0, '{"command": "ls"}')])
+def test_block_without_its_end_is_no_reply(whole: list[dict[str, Any]]):
+    """A tool whose input never ended would be run without it."""
+    with pytest.raises(CutStream):
+        read(START, *whole[:-1], END, STOP).body()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "content_block_delta", "index": 7, "delta": {"type": "text_delta", "text": "x"}},
+        {"type": "content_block_stop", "index": 7},
+        {"type": "message_start"},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_delta", "usage": {"output_tokens": 7}},
+        {"type": "content_block_start", "index": 0},
+    ],
+)
+def test_event_that_does_not_fit_is_a_cut_stream(event: dict[str, Any]):
+    """The vendor's client makes events without checking them; a hole in one is the stream's fault."""
+    made = construct_type(value=event, type_=RawMessageStreamEvent)
+    with pytest.raises(CutStream):
+        read(START).add(made)
+
+
+def test_reason_of_a_refusal_is_kept():
+    """What the provider says of why the model declined, and the policy's category."""
+
+    def why(**details: str | None) -> str:
+        delta = {"stop_reason": "refusal", "stop_details": {"type": "refusal", **details}}
+        return read(START, END | {"delta": delta}).why_refused
+
+    assert why(category="cyber", explanation="No malware.") == "No malware. (category cyber)"
+    assert why(category=None, explanation="No malware.") == "No malware."
+    assert why(category="cyber", explanation=None) == "category cyber"
+    assert why(category=None, explanation=None) == ""
+
+
+THINKING = block(0, {"type": "thinking", "thinking": "", "signature": ""})
+
+
+def used(*events: dict[str, Any], times: list[float], most: int = 16_000) -> int:
+    """The output of a stream that was left; the times: asked for, each shown block began and ended, now."""
+    return read(START, *events, clock=iter(times).__next__).used(Usage(), most=most).output_tokens
+
+
+def test_what_is_shown_is_counted_by_its_bytes():
+    """A token has two bytes at least, and a block's frame counts; what a later event tells is no less."""
+    bare, more = (used(*text(0, "x" * size)[:-1], times=[0, 0]) for size in (0, 3_000))
+
+    assert more - bare == 1_500
+    assert used(*text(0), END, times=[0, 0, 0, 0]) > 7
+    assert used(*text(0), END | {"usage": {"output_tokens": 9_000}}, times=[0, 0, 0, 0]) == 9_000
+
+
+@pytest.mark.parametrize("shown", [(), THINKING[:1], THINKING], ids=["nothing", "a beginning", "an end"])
+def test_hidden_thinking_is_bounded_by_its_time(shown: tuple[dict[str, Any], ...]):
+    """Where nothing is shown, as much is counted as the fastest model can have thought until now."""
+    soon, later = (used(*shown, times=[0, seconds]) for seconds in (1, 11))
+
+    assert later - soon == 10 * FASTEST
+    assert used(*shown, times=[0, 3_600]) == 16_000
+
+
+def test_time_in_which_words_come_is_not_counted():
+    """Only the time before a block that is shown, and after it, may hide thinking."""
+    assert (
+        used(*THINKING, *text(1), times=[0, 2, 50, 53]) - used(*THINKING, *text(1), times=[0] * 4)
+        == 5 * FASTEST
+    )
 
 
 @pytest.mark.parametrize("given", ['{"command": "rm -r', "[1]", '{"a": NaN}', "nonsense"])

@@ -133,6 +133,22 @@ async def test_replies_that_lead_nowhere_end_the_build(bench, count):
     assert failure.type == "api_error"
 
 
+async def test_model_that_declines_ends_the_build(bench):
+    """A refusal ends as `refused` with the provider's reason, its calls are not run, the files are saved."""
+    declined = acts(call("bash", "half")).model_copy(
+        update={"stop_reason": "refusal", "preview": "No malware. (category cyber)"}
+    )
+    world = World(replies=iter([acts(call("bash", "one")), declined]))
+    async with bench(world) as on:
+        failure = await _failure(await on.start())
+
+    assert failure.type == "refused"
+    assert failure.message == "The model declined to go on: No malware. (category cyber)"
+    assert [run.call.label for run in world.tools] == ["one"]
+    assert world.snapshots[-1].reason == "end"
+    assert [one.outcome for one in world.finished] == ["refused"]
+
+
 async def test_repetition_is_steered_then_stopped(bench):
     """The same call three times is steered; three times again stops the build."""
     world = World(replies=iter([acts(call("bash", "again")) for _ in range(9)]))

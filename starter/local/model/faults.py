@@ -18,9 +18,19 @@ Kind = Literal[
     "contract_limit",
     "revoked_key",
     "no_permission",
+    "too_large",
+    "over_limit",
+    "page",
     "cut",
     "disconnect",
     "sse_error",
+    "sse_billing",
+    "sse_revoked_key",
+    "sse_no_permission",
+    "sse_untyped",
+    "sse_garbage",
+    "stray_delta",
+    "unclosed",
     "slow_start",
     "slow_stream",
     "malformed",
@@ -38,6 +48,12 @@ _STATUS = {
     "contract_limit": (429, "rate_limit_error", "You have reached the spend limit of your contract."),
     "revoked_key": (401, "authentication_error", "invalid x-api-key"),
     "no_permission": (403, "permission_error", "Your API key has no permission to use this model."),
+    "too_large": (413, "request_too_large", "Request exceeds the maximum size"),
+    "over_limit": (
+        400,
+        "invalid_request_error",
+        "input length and `max_tokens` exceed context limit: 190000 + 16000 > 200000",
+    ),
 }
 _CODES = {"tier_limit": "enforced_spend_limit_reached", "contract_limit": "contract_spend_limit_reached"}
 
@@ -55,7 +71,7 @@ class Fault(BaseModel):
     seconds: Annotated[float, Field(ge=0)] = 1.0
     """The retry-after (rate_limit), or the wait before headers (slow_start) or events (slow_stream)."""
     after_events: int | None = None
-    """Events sent before a cut, disconnect or sse_error; half of them by default."""
+    """Events sent before a stream breaks; half of them by default."""
 
 
 class Hold(BaseModel):
@@ -63,7 +79,8 @@ class Hold(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after_events: Annotated[int, Field(ge=0)] = 3
+    after_events: int = 3
+    """Events sent first; below zero: all but so many."""
     times: Annotated[int, Field(ge=1)] = 1
     """How many streams are held."""
     after: Annotated[int, Field(ge=0)] = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from starter.local.model.catalogue import Catalogue, Model, describe
 from starter.local.model.errors import ApiError, invalid
@@ -62,6 +62,8 @@ class MessagesApi:
             raise refusal
         if fault is not None and fault.kind == "slow_start":
             await asyncio.sleep(fault.seconds)
+        if fault is not None and fault.kind == "page":
+            return HTMLResponse("<html><body>We are down for maintenance.</body></html>")
         return self._answer(checked, fault, request_id=request.state.request_id)
 
     async def count_tokens(self, request: Request) -> Response:
@@ -131,7 +133,7 @@ def _draft(checked: Checked, fault: Fault | None) -> Draft:
 
 
 def _message(model: Model, draft: Draft, usage: Json) -> Json:
-    refusal = {"type": "refusal", "category": "general_harms", "explanation": None}
+    refusal = {"type": "refusal", "category": "general_harms", "explanation": "It may do harm."}
     return {
         "id": f"msg_{secrets.token_hex(12)}",
         "type": "message",

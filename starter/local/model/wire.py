@@ -48,13 +48,14 @@ def stream_events(message: Json, blocks: list[Block]) -> Iterator[Event]:
         **message,
         "content": list[Json](),
         "stop_reason": None,
+        "stop_details": None,
         "usage": {**usage, "output_tokens": 1},
     }
     yield "message_start", {"type": "message_start", "message": opening}
     yield "ping", {"type": "ping"}
     for index, block in enumerate(blocks):
         yield from _block_events(index, block)
-    stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}
+    stop = {name: message[name] for name in ("stop_reason", "stop_sequence", "stop_details")}
     yield "message_delta", {"type": "message_delta", "delta": stop, "usage": _closing_usage(usage)}
     yield "message_stop", {"type": "message_stop"}
 

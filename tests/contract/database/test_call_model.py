@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.entries import INPUT
 from activities.failures import NO_CREDIT
+from activities.metering import FASTEST
 from activities.model import Model
 from activities.orders import Order, Reservation
 from activities.prices import Usage, price_of, worst_case
@@ -22,6 +24,8 @@ from workflows.models import PreparedBuild
 from workflows.turns import ModelCall, ModelReply, Refusal
 
 LONG = "[[script:long turns=6]] Count."
+LAST_WORDS = 3
+"""Events of a stream after all text and tool input: the end of the last block, the usage, the end."""
 
 
 async def answer(desk: Any, reply: ModelReply, said: str = "ok\n") -> None:
@@ -236,7 +240,9 @@ async def test_superseded_attempt_appends_nothing(desk, make_desk, control):
     assert (await desk.call(build)).head == reply.head
 
 
-@pytest.mark.parametrize("kind", ["cut", "disconnect", "sse_error"])
+@pytest.mark.parametrize(
+    "kind", ["cut", "disconnect", "sse_error", "sse_untyped", "sse_garbage", "stray_delta", "unclosed"]
+)
 async def test_broken_stream_is_no_reply(desk, control, kind):
     """A stream that breaks is retried, its cost is shown as lost, and the retry buys one reply."""
     build = await desk.prepare(idea=LONG)
@@ -252,7 +258,7 @@ async def test_broken_stream_is_no_reply(desk, control, kind):
     assert reply.balance.lost > 0
 
 
-@pytest.mark.parametrize("kind", ["rate_limit", "overloaded", "server_error"])
+@pytest.mark.parametrize("kind", ["rate_limit", "overloaded", "server_error", "page"])
 async def test_refused_request_costs_nothing(desk, control, kind):
     """When the provider answers with an error nothing was bought: the money is free again."""
     build = await desk.prepare(idea=LONG)
@@ -312,11 +318,55 @@ async def test_a_refused_key_is_a_question_to_a_person(desk, control, kind, said
     assert (await desk.call(build)).refused is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected", "said"),
+    [
+        ("sse_revoked_key", FailureType.PERSON_NEEDED, "Mend the key"),
+        ("sse_no_permission", FailureType.PERSON_NEEDED, "Mend the key"),
+        ("sse_billing", FailureType.MODEL_REJECTED, NO_CREDIT),
+    ],
+)
+async def test_errors_within_a_stream_mean_what_they_mean_without(desk, control, kind, expected, said):
+    """An error event in a stream of status 200 is judged by its type, as its status would be."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": kind, "after_events": 4})
+    with pytest.raises(ApplicationError, match=re.escape(said)) as caught:
+        await desk.call(build)
+
+    assert (caught.value.type, caught.value.non_retryable) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_told"), [("sse_error", True), ("sse_garbage", False), ("cut", False), ("disconnect", False)]
+)
+async def test_broken_stream_costs_what_the_provider_says_it_gave(desk, control, kind, is_told):
+    """A stream that the provider ends by its own error costs what came; any other, all it could give."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": kind, "after_events": 4})
+    with pytest.raises(ApplicationError):
+        await desk.call(build)
+    [entry] = await desk.entries(build.build_id)
+
+    assert (entry["state"], entry["output_tokens"] < entry["max_tokens"] // 10) == ("lost", is_told)
+    assert entry["input_tokens"] > 0
+
+
+async def test_a_refusal_says_why(desk, control):
+    """The founder can read why the model declined, also when the call is asked for again."""
+    build = await desk.prepare(idea=LONG)
+    await control.faults({"kind": "refusal"})
+    reply = await desk.call(build)
+
+    assert (reply.stop_reason, reply.tool_calls) == ("refusal", ())
+    assert reply.preview == "It may do harm. (category general_harms)"
+    assert await desk.call(build) == reply
+
+
 async def test_pings_alone_are_a_stall(desk, control):
     """A stream that only pings is given up, and asked again."""
     build = await desk.prepare(idea=LONG)
     impatient = Model(
-        desk.model._client,
+        desk.model._provider.client,
         transcript=desk.transcript,
         purchases=desk.purchases,
         ledger=desk.ledger,
@@ -335,19 +385,55 @@ async def test_pings_alone_are_a_stall(desk, control):
     assert entry["state"] == "lost"
 
 
+def priced(build: PreparedBuild, usage: dict[str, Any], *, output: int) -> int:
+    """What the scripted server's own count of a request comes to, microdollars."""
+    read, written = usage["cache_read_input_tokens"], usage["cache_creation_input_tokens"]
+    seen = Usage(
+        input_tokens=usage["input_tokens"] + read + written,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        output_tokens=output,
+    )
+    return price_of(build.model, seen, at=None).microdollars
+
+
 async def test_cancelled_call_closes_its_reservation(desk, control):
-    """Cancelling stops the stream and shows what it cost; no money stays set aside."""
+    """Cancelling books what was read and written until then: never less, and no more than twice that.
+
+    Besides, what can have been thought unseen in the seconds before the first word.
+    """
     build = await desk.prepare(idea=LONG)
-    await control.hold(after_events=3, times=1)
+    await control.hold(after_events=-LAST_WORDS, times=1)
     call = asyncio.create_task(desk.call(build))
+    await control.until_held()
     await until_input_is_noted(desk, build)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     [entry] = await desk.entries(build.build_id)
+    usage = (await control.requests())[-1]["usage"]
+    written = usage["output_tokens"]
 
     assert (entry["state"], entry["note"]) == ("lost", "cut off by CancelledError")
-    assert 0 < entry["cost"] < entry["reserved"]
+    assert priced(build, usage, output=written) <= entry["cost"]
+    assert entry["cost"] <= priced(build, usage, output=2 * written + FASTEST)
+    assert entry["cost"] < entry["reserved"] // 2
+
+
+async def test_cancelled_before_the_stream_began(desk, control):
+    """A call that is cancelled while the provider reads books the input at its dearest, not a whole reply."""
+    build = await desk.prepare(idea=LONG)
+    await control.hold(after_events=0, times=1)
+    call = asyncio.create_task(desk.call(build))
+    await control.until_held()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    [entry] = await desk.entries(build.build_id)
+    usage = (await control.requests())[-1]["usage"]
+
+    assert entry["state"] == "lost"
+    assert priced(build, usage, output=1) <= entry["cost"] < entry["reserved"] // 2
 
 
 async def test_paid_reply_survives_the_database(desk, control):

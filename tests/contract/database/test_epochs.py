@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.model import NO_SHORTER
 from activities.questions import MOST_IMAGES
 from workflows.errors import FailureType
 from workflows.models import PreparedBuild
@@ -110,6 +111,41 @@ async def test_what_cannot_be_made_shorter_ends_with_a_clear_word(desk, control,
     ]
     assert "Shorten the brief or the plan, or choose a model with a larger context" in failures[-1].message
     assert {entry["state"] for entry in await desk.entries(build.build_id)} == {"settled", "released"}
+
+
+@pytest.mark.parametrize("kind", ["too_large", "over_limit"])
+async def test_other_words_for_too_long_open_an_epoch_too(desk, control, kind):
+    """A request of too many bytes, and one whose output does not fit beside it, go on in a shorter one."""
+    build, reply, _ = await grown(desk, control, turns=20)
+    await control.faults({"kind": kind})
+    with pytest.raises(ApplicationError, match="shorter") as caught:
+        await desk.call(build, head=reply.head, turn=21)
+    shortened = await desk.call(build, head=reply.head, turn=21)
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert shortened.input_tokens <= reply.input_tokens // 2
+
+
+async def test_a_full_context_that_cannot_shrink_ends_at_once(desk, control):
+    """After a reply that filled the context, the same long request is not bought again."""
+    build, reply, _ = await grown(desk, control, turns=3)
+    with pytest.raises(ApplicationError) as caught:
+        await desk.call(build, head=reply.head, turn=4, compact=True)
+
+    assert (caught.value.type, caught.value.message) == (FailureType.MODEL_REJECTED, NO_SHORTER)
+    assert caught.value.non_retryable
+    assert await control.requests() == []
+
+
+async def test_a_full_context_goes_on_in_a_new_epoch(desk, control):
+    """Where it can shrink it does, and a retry of that call asks in the epoch that was opened."""
+    build, reply, _ = await grown(desk, control, turns=20)
+    await control.faults({"kind": "overloaded"})
+    with pytest.raises(ApplicationError):
+        await desk.call(build, head=reply.head, turn=21, compact=True)
+    shortened = await desk.call(build, head=reply.head, turn=21, compact=True)
+
+    assert shortened.input_tokens <= reply.input_tokens // 2
 
 
 def picture() -> dict[str, Any]:
