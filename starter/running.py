@@ -9,6 +9,8 @@ from temporalio.client import Client
 
 from starter.attach import ROOT, data_directory
 from starter.connect import connect
+from starter.health import check_parts, check_settings
+from starter.local.outside import outside_environment
 from starter.local.parts import Part, Progress
 from starter.local.stack import Stack, open_stack
 from starter.worker_process import WorkerProcess
@@ -44,12 +46,15 @@ async def open_nightshift(
     fast: bool = False,
     given: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Nightshift]:
-    """Start what does not run yet, share what this checkout runs already; raises PartFailed.
+    """Start what does not run yet, share what this checkout runs already.
 
+    Raises PartFailed, and WrongSettings before anything is started.
     `given` stands for the person's environment and `.env`.
     """
+    check_settings(outside_environment(root) if given is None else given)
     where = data or data_directory()
     async with open_stack(root, data=where, progress=progress, fast=fast, environment=given) as stack:
+        check_parts(stack.parts, say=progress)
         environment = environment_of(stack)
         client = await connect(environment)
         async with AsyncExitStack() as exits:
