@@ -20,13 +20,15 @@ POOL_SIZE = 20
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
     """Open the pool of connections and close it at the end; a connection is tried before it is lent."""
+    url = settings.database_url.get_secret_value()
+    named = {} if "application_name" in url else {"server_settings": {"application_name": "nightshift"}}
     engine = create_async_engine(
-        settings.database_url.get_secret_value(),
+        url,
         pool_size=POOL_SIZE,
         max_overflow=POOL_SIZE,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={"command_timeout": 60, "server_settings": {"application_name": "nightshift"}},
+        connect_args={"command_timeout": 60, **named},
     )
     try:
         yield engine
@@ -35,7 +37,10 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
 
 
 async def upgrade_database(url: str) -> None:
-    """Bring the schema to the newest version; safe to run twice, and from two processes at once."""
+    """Bring the schema to the newest version; safe to run twice, and from two processes at once.
+
+    `url` is in the form that Settings gives.
+    """
     engine = create_async_engine(url, poolclass=NullPool, hide_parameters=True)
     try:
         async with engine.begin() as connection:

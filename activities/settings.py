@@ -1,10 +1,30 @@
 """Settings: the one reader of the environment. Knows names and defaults, opens nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from activities.addresses import database_address, key, redis_address, web_address
+from activities.wrong_settings import WrongSettings
+
+FORMS: Mapping[str, Callable[[str], str]] = {
+    "anthropic_api_key": key,
+    "anthropic_base_url": web_address,
+    "e2b_api_key": key,
+    "e2b_api_url": web_address,
+    "e2b_sandbox_url": web_address,
+    "database_url": database_address,
+    "redis_url": redis_address,
+    "aws_endpoint_url_s3": web_address,
+    "aws_access_key_id": key,
+    "aws_secret_access_key": key,
+}
+"""Field → what makes one form of the forms that people write, or raises a ValueError without the value."""
+LONGEST_VALUE = 100
+"""Characters of a wrong value that are shown."""
 
 
 class Settings(BaseSettings):
@@ -15,7 +35,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True
+        frozen=True,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     anthropic_api_key: SecretStr = SecretStr("")
@@ -31,7 +56,7 @@ class Settings(BaseSettings):
     e2b_template: str = ""
     """Template of new sandboxes; empty: the provider's default."""
     database_url: SecretStr = SecretStr("")
-    """postgresql+asyncpg://…"""
+    """postgresql://…, as libpq and SQLAlchemy know it; kept as SQLAlchemy and asyncpg take it."""
     redis_url: SecretStr = SecretStr("")
     """redis://, rediss:// or unix://"""
     project_snapshot_bucket: str = "nightshift-snapshots"
@@ -59,19 +84,55 @@ class Settings(BaseSettings):
     default_model: str = "claude-sonnet-5-5"
     """The coder's model where neither user nor plan names one."""
 
+    @field_validator(*FORMS, mode="before")
+    @classmethod
+    def _as_meant(cls, value: object, info: ValidationInfo) -> object:
+        given = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return FORMS[str(info.field_name)](given) if isinstance(given, str) and given else value
+
     @classmethod
     def variables(cls) -> tuple[str, ...]:
         """The names under which the environment holds them, in the order of the fields."""
-        return tuple(str(field.validation_alias or name.upper()) for name, field in cls.model_fields.items())
+        return tuple(_variable(name, field) for name, field in cls.model_fields.items())
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read the environment once, `environment` before the process's own.
 
-        Raises pydantic's ValidationError naming the variable.
+        Raises WrongSettings naming each variable.
         """
         values: dict[str, Any] = {}
         for variable, (name, field) in zip(cls.variables(), cls.model_fields.items(), strict=True):
             if environment and environment.get(variable):
                 values[str(field.validation_alias or name)] = environment[variable]
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = dict(_line(cls.model_fields, found) for found in error.errors())
+        raise WrongSettings(lines)
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    return str(field.validation_alias or name.upper())
+
+
+def _line(fields: Mapping[str, FieldInfo], found: Mapping[str, Any]) -> tuple[str, str]:
+    place = str(found["loc"][0])
+    (name,) = (name for name, field in fields.items() if place in (name, field.validation_alias))
+    variable, given = _variable(name, fields[name]), found["input"]
+    is_secret = name in FORMS or fields[name].annotation is SecretStr
+    value = "" if is_secret else f" is {str(given)[:LONGEST_VALUE]!r}"
+    told = found.get("ctx", {}).get("error")
+    allowed = str(told) if told else _allowed(fields[name])
+    return variable, f"{variable}{value}: {allowed}. Correct it in the environment or in `.env`."
+
+
+def _allowed(field: FieldInfo) -> str:
+    if field.annotation is bool:
+        return "it can be true or false"
+    if field.annotation is not int:
+        return "it must be a text"
+    bounds = [
+        str(getattr(one, side)) for one in field.metadata for side in ("ge", "le") if hasattr(one, side)
+    ]
+    return "it must be a whole number" + (f" from {' to '.join(bounds)}" if bounds else "")

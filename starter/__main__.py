@@ -76,6 +76,7 @@ async def main(given: argparse.Namespace) -> int:
     from temporalio.exceptions import WorkflowAlreadyStartedError
     from temporalio.service import RPCError
 
+    from activities.wrong_settings import WrongSettings
     from starter.commands import explain
     from starter.local.parts import PartFailed
     from starter.requests import UnusableRequest
@@ -88,10 +89,10 @@ async def main(given: argparse.Namespace) -> int:
     console = Console(stderr=bool(getattr(given, "json", False)) and given.command == "demo", highlight=False)
     try:
         return await command_of(given.command)(given, console)
-    except (PartFailed, UnusableRequest) as error:
-        console.print(str(error), style="bold red", soft_wrap=True)
+    except (PartFailed, UnusableRequest, WrongSettings) as error:
+        console.print(str(error), style="bold red", markup=False, soft_wrap=True)
     except (RPCError, RuntimeError, WorkflowAlreadyStartedError, WorkflowQueryFailedError) as error:
-        console.print(explain(error), style="bold red", soft_wrap=True)
+        console.print(explain(error), style="bold red", markup=False, soft_wrap=True)
     return 1
 
 

@@ -12,6 +12,7 @@ from activities.runner.devtools import PROGRAMS
 from activities.settings import Settings
 from starter.attach import ROOT, data_directory
 from starter.connect import connect
+from starter.health import check_parts, check_settings
 from starter.local.outside import outside_environment
 from starter.local.parts import CHOSEN_BY, PREFIX, Part, Progress
 from starter.local.stack import Stack, open_stack
@@ -77,13 +78,16 @@ async def open_nightshift(
     fast: bool = False,
     given: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Nightshift]:
-    """Start what does not run yet, share what this checkout runs already; raises PartFailed.
+    """Start what does not run yet, share what this checkout runs already.
 
+    Raises PartFailed, and WrongSettings before anything is started.
     `given` stands for the person's environment and `.env`.
     """
-    where = data or data_directory()
     outside = outside_environment(root) if given is None else given
+    check_settings(outside)
+    where = data or data_directory()
     async with open_stack(root, data=where, progress=progress, fast=fast, environment=outside) as stack:
+        check_parts(stack.parts, say=progress)
         for line in shortcomings(stack):
             progress(line)
         environment = environment_of(stack, outside)

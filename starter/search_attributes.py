@@ -1,6 +1,7 @@
 """What builds are listed by must be known to the server: a build would hang at its first upsert otherwise."""
 
 import shlex
+from collections.abc import Sequence
 
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
@@ -19,7 +20,12 @@ WANTED = {
 
 
 class MissingSearchAttributes(Exception):
-    """The server lacks search attributes of builds; the text is the command that adds them."""
+    """The server lacks search attributes of builds; the text ends with the command that adds them."""
+
+    def __init__(self, missing: Sequence[str], *, namespace: str) -> None:
+        self.why = f"the namespace {namespace!r} lacks the search attributes {', '.join(missing)}"
+        self.fix = f"add them: {_command(missing, namespace)}"
+        super().__init__(f"{self.why}; {self.fix}")
 
 
 async def check_search_attributes(client: Client) -> None:
@@ -34,12 +40,10 @@ async def check_search_attributes(client: Client) -> None:
         return
     missing = [name for name in WANTED if name not in known]
     if missing:
-        raise MissingSearchAttributes(
-            f"The namespace {client.namespace!r} lacks search attributes of builds. Add them:\n"
-            + "\n".join(_command(name, client.namespace) for name in missing)
-        )
+        raise MissingSearchAttributes(missing, namespace=client.namespace)
 
 
-def _command(name: str, namespace: str) -> str:
+def _command(missing: Sequence[str], namespace: str) -> str:
     words = ["temporal", "operator", "search-attribute", "create", "--namespace", namespace]
-    return shlex.join([*words, "--name", name, "--type", WANTED[name]])
+    added = (word for name in missing for word in ("--name", name, "--type", WANTED[name]))
+    return shlex.join([*words, *added])

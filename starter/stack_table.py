@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from starter.local.parts import PartStatus
 
@@ -13,6 +14,7 @@ def stack_table(parts: Sequence[PartStatus]) -> Table:
     for name in ("part", "is", "at", "version", ""):
         table.add_column(name, overflow="fold")
     for part in parts:
-        state = "ok" if part.healthy else part.fix
-        table.add_row(part.name, part.kind, part.address, part.version, state)
+        state = "ok" if part.healthy else "; ".join(filter(None, (part.reason, part.fix)))
+        # As text: what a person set may hold brackets, which would be read as markup.
+        table.add_row(*(Text(cell) for cell in (part.name, part.kind, part.address, part.version, state)))
     return table

@@ -1,14 +1,20 @@
 """A build as it goes, for a person: one line an event, from the start or from where one left."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.text import Text
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.service import RPCError
 
 from activities.events import Event, EventStream
 from activities.settings import Settings
+from starter.waiting import Waits
+from workflows.models import BuildStatus
+from workflows.state import Rest
 from workflows.texts import dollars
 
 POLL = timedelta(seconds=1)
@@ -16,6 +22,11 @@ POLL = timedelta(seconds=1)
 
 ASKED = "agent.waiting_for_input"
 """Says that a build stands still until a person has mended something."""
+RETRYING = "agent.retrying"
+MODEL = "call_model"
+"""The activity that a `RETRYING` is about: the server tells of the same failure."""
+PATIENCE = timedelta(seconds=5)
+"""How long a build may take to say where it stands."""
 
 LineOf = Callable[[Mapping[str, object]], str]
 
@@ -36,7 +47,7 @@ LINES: Mapping[str, tuple[str, str, LineOf]] = {
     "agent.budget_updated": ("$", "dim", _budget),
     "agent.sleeping": ("z", "yellow", lambda f: f"{f.get('status', '')} {f.get('text', '')}"),
     ASKED: ("?", "bold yellow", lambda f: str(f.get("text", ""))),
-    "agent.retrying": (
+    RETRYING: (
         "r",
         "yellow",
         lambda f: f"the model does not answer ({f.get('error_type', '')}), attempt {f.get('attempt', '')}",
@@ -59,28 +70,92 @@ def line_of(event: Event) -> Text | None:
     return Text.assemble((f"{event.at.astimezone():%H:%M:%S} ", "dim"), (f"{mark} ", style), (said, style))
 
 
-async def events_of(
-    handle: WorkflowHandle[object, object], build_id: str, environment: Mapping[str, str]
-) -> AsyncIterator[Event]:
-    """The events of a build from the first on, until it has ended and all were given."""
-    settings = Settings.from_env(environment)
-    after = "0"
-    async with EventStream.open(settings) as stream:
+class Watch:
+    """One person's look at a build: what was shown of it, and what comes next."""
+
+    def __init__(
+        self,
+        handle: WorkflowHandle[object, object],
+        stream: EventStream,
+        build_id: str,
+        console: Console,
+        *,
+        poll: timedelta = POLL,
+    ) -> None:
+        self._handle = handle
+        self._stream = stream
+        self._build_id = build_id
+        self._console = console
+        self._poll = poll
+        self._after = "0"
+        self._is_blind = False
+        self._status = ""
+        self._waits = Waits()
+
+    async def until_end(self, *, until_asked: bool) -> str:
+        """Show the build until it has ended and all was shown, or until it asks; gives what it asks."""
         ended = False
         while True:
-            found = await stream.read(build_id, after, wait=None if ended else POLL)
-            for event in found:
-                after = event.id
-                yield event
-            if ended and not found:
-                return
-            ended = ended or await _has_ended(handle)
+            events = await self._events(wait=not ended)
+            asked = [self._tell(event) for event in events]
+            if not ended:
+                ended = await self._look()
+                asked += [await self._ask()] if self._is_blind and not ended else []
+            elif not events:
+                return ""
+            if until_asked and any(asked):
+                return next(filter(None, asked))
 
+    async def _events(self, *, wait: bool) -> list[Event]:
+        try:
+            found = await self._stream.read(self._build_id, self._after, wait=self._poll if wait else None)
+        except (RedisError, OSError) as error:
+            if not self._is_blind:
+                self._say(
+                    f"The live events cannot be read ({type(error).__name__}); the build goes on, and is "
+                    "asked where it stands. `make doctor` tells of REDIS_URL."
+                )
+            self._is_blind = True
+            await asyncio.sleep(self._poll.total_seconds())
+            return []
+        self._is_blind = False
+        self._after = found[-1].id if found else self._after
+        return found
 
-async def _has_ended(handle: WorkflowHandle[object, object]) -> bool:
-    described = await handle.describe()
-    running = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
-    return described.status not in running
+    def _tell(self, event: Event) -> str:
+        """Show an event, and give what a person is asked by it."""
+        attempt = event.fields.get("attempt")
+        known = (
+            event.type == RETRYING and isinstance(attempt, int) and self._waits.told_by_event(MODEL, attempt)
+        )
+        if not known and (line := line_of(event)):
+            self._console.print(line, soft_wrap=True)
+            self._waits.heard()
+        return str(event.fields.get("text", "")) if event.type == ASKED else ""
+
+    async def _look(self) -> bool:
+        """Show what the build waits for; tells whether it has ended."""
+        described = await self._handle.describe()
+        for line in self._waits.lines(described.raw_description.pending_activities):
+            self._say(line)
+        running = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+        return described.status not in running
+
+    async def _ask(self) -> str:
+        """Show the build's own word on where it stands, and give what it asks of a person."""
+        try:
+            answer = await self._handle.query("status", rpc_timeout=PATIENCE)
+        except (RPCError, WorkflowQueryFailedError):
+            return ""
+        found = BuildStatus.model_validate(answer)
+        said = ": ".join(filter(None, (found.status, found.phase, found.message)))
+        if said != self._status:
+            self._say(said)
+        self._status = said
+        return found.message if found.status == Rest.ASKING else ""
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 async def show(
@@ -91,16 +166,9 @@ async def show(
     *,
     until_asked: bool = False,
 ) -> str:
-    """Print a build's events until it ends, or say that they cannot be read.
+    """Print a build as it goes until it ends, without its live events where these cannot be read.
 
     With `until_asked` it ends, too, when the build waits for a person, and gives what that is asked to mend.
     """
-    try:
-        async for event in events_of(handle, build_id, environment):
-            if line := line_of(event):
-                console.print(line, soft_wrap=True)
-            if until_asked and event.type == ASKED:
-                return str(event.fields.get("text", ""))
-    except OSError as error:
-        console.print(f"The live events cannot be read ({error}); the build goes on.", style="yellow")
-    return ""
+    async with EventStream.open(Settings.from_env(environment)) as stream:
+        return await Watch(handle, stream, build_id, console).until_end(until_asked=until_asked)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -12,14 +12,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from activities.settings import Settings
+
 LIMIT = 10
 """Seconds to connect in."""
 
 
 async def query_postgres(url: str, statement: str) -> object:
-    """The single answer to one statement, run outside a transaction."""
+    """The single answer to one statement, run outside a transaction; `url` as SQLAlchemy takes it."""
     engine = create_async_engine(
-        re.sub(r"^postgres(ql)?://", "postgresql+asyncpg://", url),
+        url,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         connect_args={"timeout": LIMIT},
@@ -51,14 +53,28 @@ async def open_s3(environment: Mapping[str, str]) -> AsyncGenerator[Any]:
     session = cast(
         "Any",
         aioboto3.Session(
-            aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
-            aws_session_token=environment.get("AWS_SESSION_TOKEN"),
-            region_name=environment.get("AWS_REGION"),
+            aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=environment.get("AWS_SESSION_TOKEN") or None,
+            region_name=environment.get("AWS_REGION") or Settings.model_fields["aws_region"].default,
         ),
     )
     config = Config(connect_timeout=LIMIT, read_timeout=LIMIT, retries={"total_max_attempts": 2})
     async with session.client(
-        "s3", endpoint_url=environment.get("AWS_ENDPOINT_URL_S3"), config=config
+        "s3", endpoint_url=environment.get("AWS_ENDPOINT_URL_S3") or None, config=config
     ) as client:
         yield client
+
+
+async def has_bucket(bucket: str, environment: Mapping[str, str]) -> bool:
+    """Whether the server that answers has the bucket; raises the vendor's error where it may not be used."""
+    from botocore.exceptions import ClientError
+
+    async with open_s3(environment) as client:
+        try:
+            await client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
+                return False
+            raise
+    return True

@@ -62,6 +62,8 @@ class PartStatus:
     address: str
     version: str
     healthy: bool
+    reason: str = ""
+    """Why it is not healthy, where that is known."""
     fix: str = ""
     """What to install or set; empty when healthy."""
 

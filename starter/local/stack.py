@@ -141,7 +141,7 @@ async def _give_up(claimed: Claim, supervisor: Supervisor | None) -> None:
 def _upload_hosts(needed: frozenset[Part], ports: Ports, outside: Mapping[str, str]) -> str:
     if Part.S3 in needed:
         return f"127.0.0.1:{ports.claim(Part.S3)}"
-    return urlsplit(outside.get("AWS_ENDPOINT_URL_S3", "")).netloc
+    return urlsplit(outside.get("AWS_ENDPOINT_URL_S3", "")).netloc.rpartition("@")[2]
 
 
 async def _start(part: Part, ground: Ground) -> Started:

@@ -7,11 +7,15 @@ import pytest
 from botocore.exceptions import ClientError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import text
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 
+from activities.database import open_database, upgrade_database
+from activities.settings import Settings
 from starter.local.parts import Part, PartFailed
+from starter.local.probe import probe
 from starter.local.stack import Stack, open_stack
 from starter.local.survey import survey
 from starter.local.temporal import find_cli, installation_at
@@ -171,3 +175,46 @@ async def test_a_real_part_out_of_reach_is_told_with_what_to_check(tmp_path: Pat
         assert (False, "127.0.0.1:1/x") == (part.healthy, part.address)
         assert part.fix.endswith("check DATABASE_URL")
         assert "hidden" not in str(part)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+async def test_a_database_named_as_people_know_it_serves_doctor_migrations_and_engine(
+    stack: Stack, scheme: str
+):
+    """One address with libpq's options: what the doctor calls well, the worker can use."""
+    address = stack.environment["DATABASE_URL"].replace("postgresql+asyncpg", scheme)
+    given = {"DATABASE_URL": f"{address}&sslmode=disable&application_name=people"}
+    status = await probe(Part.POSTGRES, given, kind="real")
+    settings = Settings.from_env(given)
+    await upgrade_database(settings.database_url.get_secret_value())
+    async with open_database(settings) as engine, engine.connect() as connection:
+        name = await connection.scalar(text("SHOW application_name"))
+
+    assert (True, "people") == (status.healthy, name), status.reason
+
+
+async def test_the_certificates_that_a_person_names_are_used(stack: Stack):
+    """Options that the driver takes no argument for are not dropped."""
+    address = stack.environment["DATABASE_URL"].replace("+asyncpg", "").replace("@/", "@127.0.0.1:1/")
+    status = await probe(
+        Part.POSTGRES, {"DATABASE_URL": f"{address}&sslmode=require&sslrootcert=/nowhere.pem"}, kind="real"
+    )
+
+    assert "No such file" in status.reason
+
+
+async def test_a_namespace_that_the_server_lacks_is_told(stack: Stack):
+    """A server that answers is not enough: a worker would wait for its namespace."""
+    environment = {**stack.environment, "TEMPORAL_NAMESPACE": "nobody-made-it"}
+    status = await probe(Part.TEMPORAL, environment, kind="real")
+
+    assert "no namespace 'nobody-made-it'" in status.reason
+    assert "TEMPORAL_NAMESPACE" in status.fix
+
+
+async def test_a_bucket_that_is_to_be_made_is_well(stack: Stack):
+    """The worker makes it; without a name it is the usual one."""
+    environment = {**stack.environment, "PROJECT_SNAPSHOT_BUCKET": ""}
+    status = await probe(Part.S3, environment, kind="real")
+
+    assert (True, "s3://nightshift-snapshots") == (status.healthy, status.address.partition(" ")[0])

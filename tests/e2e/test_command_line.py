@@ -58,6 +58,40 @@ async def test_a_setting_of_the_environment_reaches_the_worker(tmp_path_factory)
     assert told["workflow_id"]
 
 
+async def test_a_demo_ends_before_its_worker_where_a_part_is_away(tmp_path_factory):
+    """Each such part is told with its setting, without a traceback and without its password."""
+    away = {
+        DATA_VARIABLE: str(tmp_path_factory.mktemp("away")),
+        "DATABASE_URL": "postgres://me:hunter2@127.0.0.1:1/x",
+        "AWS_ENDPOINT_URL_S3": "http://me:hunter2@127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+    }
+    code, output = await run([sys.executable, "-m", "starter", "demo"], away)
+
+    assert 1 == code, output
+    for part, name in (
+        ("postgres", "DATABASE_URL"),
+        ("s3", "AWS_ENDPOINT"),
+        ("temporal", "TEMPORAL_ADDRESS"),
+    ):
+        assert f"\n{part}: real at " in f"\n{output}"
+        assert name in output
+    assert not [word for word in ("hunter2", "Traceback", "worker.log") if word in output]
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "doctor"])
+async def test_a_wrong_setting_is_told_in_a_line(everything, command):
+    """Its name, its value, and what is allowed, before anything is started."""
+    wrong = {DATA_VARIABLE: str(everything.data), "AUTONOMOUS_AGENT": "perhaps"}
+    code, output = await run([sys.executable, "-m", "starter", command], wrong)
+
+    assert 1 == code
+    assert "AUTONOMOUS_AGENT is 'perhaps': it can be true or false." in output
+    assert "Traceback" not in output
+
+
 async def _demo(data) -> dict:
     code, output = await run([sys.executable, "-m", "starter", "demo", "--json"], {DATA_VARIABLE: str(data)})
     assert code == 0, output

@@ -1,6 +1,7 @@
 """A server that does not know what builds are listed by is refused before a build hangs on it."""
 
 import asyncio
+import shlex
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,9 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.service import RPCError
 
 from starter.connect import connect
+from starter.local.parts import Part
+from starter.local.probe import probe
 from starter.search_attributes import MissingSearchAttributes, check_search_attributes
-from tests.conftest import register_search_attributes
 
 NAMESPACE = "bare"
 
@@ -23,9 +25,14 @@ async def test_missing_attributes_are_named_with_the_command(everything):
     await client.workflow_service.register_namespace(request)
     await _until_known(client)
 
-    with pytest.raises(MissingSearchAttributes, match="--name BuildWakeAt --type Datetime"):
+    with pytest.raises(MissingSearchAttributes, match="--name BuildWakeAt --type Datetime") as found:
         await check_search_attributes(client)
-    await register_search_attributes(client)
+    told = await probe(
+        Part.TEMPORAL, {**everything.environment, "TEMPORAL_NAMESPACE": NAMESPACE}, kind="real"
+    )
+    assert told.fix == found.value.fix
+    command = told.fix.removeprefix("add them: temporal ")
+    assert 0 == (await everything.temporal(*shlex.split(command)))[0]
     await _until_listed(client)
     await check_search_attributes(client)
     await check_search_attributes(everything.client)

@@ -3,10 +3,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from activities.settings import Settings
+from activities.settings import FORMS, Settings
+from activities.wrong_settings import WrongSettings
 
 SECRET = "sk-very-secret"
 NAMES = [str(field.validation_alias or name.upper()) for name, field in Settings.model_fields.items()]
+
+
+WEB = "http://h:1"
+OTHERS = {
+    "database_url": "postgresql://h/d",
+    "redis_url": "redis://h",
+    **dict.fromkeys(("anthropic_base_url", "e2b_api_url", "e2b_sandbox_url", "aws_endpoint_url_s3"), WEB),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +76,7 @@ def test_every_setting_can_be_given(variable: str):
         n for n, f in Settings.model_fields.items() if variable == str(f.validation_alias or n.upper())
     ]
     default = getattr(Settings.from_env(), name)
-    other = {bool: str(not default), int: "61"}.get(type(default), "other")
+    other = OTHERS.get(name) or {bool: str(not default), int: "61"}.get(type(default), "other")
 
     assert default != getattr(Settings.from_env({variable: other}), name)
 
@@ -97,20 +106,54 @@ def test_a_wrong_value_is_refused_by_its_variable(
 ):
     """The person who set it finds it by the name that was set."""
     monkeypatch.setenv(variable, value if by == "environment" else "")
-    with pytest.raises(ValidationError) as found:
+    with pytest.raises(WrongSettings) as found:
         Settings.from_env({variable: value} if by == "mapping" else None)
 
-    assert variable in str(found.value).upper()
+    (line,) = str(found.value).splitlines()
+    assert line.startswith(f"{variable} is {value!r}: it ")
+    assert ("from 60 to 86400" if "SANDBOX" in variable else "true or false") in line
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_may_hold_a_secret_is_refused_unseen(name: str):
+    """By its name, with the form that is meant, in a line."""
+    with pytest.raises(WrongSettings) as found:
+        Settings.from_env({name.upper(): f"{SECRET}\n@ {SECRET}"})
+
+    assert [name.upper()] == list(found.value.lines)
+    assert SECRET not in str(found.value)
+    assert 1 == len(str(found.value).splitlines())
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    """Nobody mends a line to be told of the next."""
+    with pytest.raises(WrongSettings) as found:
+        Settings.from_env({"AUTONOMOUS_AGENT": "perhaps", "DATABASE_URL": "mysql://h"})
+
+    assert {"AUTONOMOUS_AGENT", "DATABASE_URL"} == set(found.value.lines)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
+def test_a_database_is_kept_as_the_engine_takes_it(scheme: str):
+    """The doctor, the migrations and the worker's pool are given one and the same address."""
+    settings = Settings.from_env({"DATABASE_URL": f"{scheme}://u:p@h/d?ssl=require"})
+
+    assert "postgresql+asyncpg://u:p@h/d?ssl=require" == settings.database_url.get_secret_value()
 
 
 @pytest.mark.parametrize(
-    "variable", ["ANTHROPIC_API_KEY", "E2B_API_KEY", "DATABASE_URL", "REDIS_URL", "AWS_SECRET_ACCESS_KEY"]
+    ("variable", "value"),
+    [
+        *((name, SECRET) for name in ("ANTHROPIC_API_KEY", "E2B_API_KEY", "AWS_SECRET_ACCESS_KEY")),
+        ("DATABASE_URL", f"postgresql+asyncpg://u:{SECRET}@h/d"),
+        ("REDIS_URL", f"redis://:{SECRET}@h"),
+    ],
 )
-def test_a_secret_is_never_shown(variable: str):
+def test_a_secret_is_never_shown(variable: str, value: str):
     """Not printed, not formatted, not dumped as JSON."""
-    settings = Settings.from_env({variable: SECRET})
+    settings = Settings.from_env({variable: value})
 
-    assert SECRET == getattr(settings, variable.lower()).get_secret_value()
+    assert value == getattr(settings, variable.lower()).get_secret_value()
     assert not [
         said for said in (repr(settings), f"{settings}", settings.model_dump_json()) if SECRET in said
     ]
@@ -131,7 +174,7 @@ def test_every_key_and_every_url_with_a_password_is_a_secret():
 
 def test_a_refusal_does_not_show_the_secrets_beside_it():
     """Errors reach logs."""
-    with pytest.raises(ValidationError) as found:
+    with pytest.raises(WrongSettings) as found:
         Settings.from_env({"AUTONOMOUS_AGENT": "perhaps", "ANTHROPIC_API_KEY": SECRET})
 
     assert SECRET not in str(found.value)

@@ -1,10 +1,21 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from pydantic import JsonValue
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rich.console import Console
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
-from activities.events import Event
-from starter.watching import LINES, line_of
+from activities.events import Event, EventStream
+from activities.settings import Settings
+from starter.waiting import Waits
+from starter.watching import LINES, Watch, line_of
 
 NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 
@@ -88,3 +99,142 @@ def test_a_line_begins_with_the_local_time():
 def test_an_agent_s_text_is_no_markup():
     """What a model writes in brackets is shown as it is."""
     assert "… [bold]see[/bold] [1]" == said("agent.thinking", text="[bold]see[/bold] [1]")
+
+
+# --- a build that stands still, or whose events cannot be read ------------------------------------------
+
+RUNNING, COMPLETED = WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED
+
+
+def pending(name: str, *, attempt: int, failure: str = "", activity_id: str = "1") -> PendingActivityInfo:
+    """An activity as the server tells of it."""
+    one = PendingActivityInfo(activity_id=activity_id, attempt=attempt)
+    one.activity_type.name = name
+    if failure:
+        one.last_failure.message = failure
+    return one
+
+
+class Stream:
+    """Gives what it was given, one a read; an error is raised."""
+
+    def __init__(self, *reads: list[Event] | Exception) -> None:
+        self._reads = [*reads]
+
+    async def read(self, build_id: str, after: str = "0", *, wait: timedelta | None = None) -> list[Event]:
+        found = self._reads.pop(0) if self._reads else []
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Handle:
+    """A build that is running at each look but the last."""
+
+    def __init__(self, *looks: list[PendingActivityInfo], statuses: tuple[dict[str, str], ...] = ()) -> None:
+        self._looks = [*looks]
+        self._statuses = [*statuses]
+
+    async def describe(self):
+        response = DescribeWorkflowExecutionResponse(pending_activities=self._looks.pop(0))
+        status = RUNNING if self._looks else COMPLETED
+        return SimpleNamespace(status=status, raw_description=response)
+
+    async def query(self, name: str, *, rpc_timeout: timedelta):
+        if not self._statuses:
+            raise RPCError("no worker", RPCStatusCode.DEADLINE_EXCEEDED, b"")
+        return self._statuses.pop(0)
+
+
+async def watched(
+    stream: Stream | EventStream, handle: Handle, *, until_asked: bool = False
+) -> tuple[str, list[str]]:
+    """What is asked of a person, and the lines that were shown."""
+    console = Console(file=StringIO(), width=400)
+    watch = Watch(handle, stream, "id", console, poll=timedelta(0))
+    asked = await watch.until_end(until_asked=until_asked)
+    return asked, console.file.getvalue().splitlines()
+
+
+def retrying(attempt: int) -> Event:
+    """The event of a model that does not answer."""
+    return Event(
+        id="1-0", type="agent.retrying", at=NOON, fields={"error_type": "XError", "attempt": attempt}
+    )
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError("away"), RedisTimeoutError(), OSError("refused")])
+async def test_without_live_events_the_build_itself_is_asked(error: Exception):
+    """It is said once, and the watching goes on to the end."""
+    statuses = ({"status": "CODE", "stage": "CODE"},) * 2 + ({"status": "DEPS", "stage": "DEPS"},)
+    _, shown = await watched(Stream(*[error] * 9), Handle([], [], [], [], statuses=statuses))
+
+    assert ["CODE", "DEPS"] == shown[1:]
+    assert "live events cannot be read" in shown[0]
+    assert "the build goes on" in shown[0]
+
+
+async def test_a_redis_that_cannot_be_reached_ends_no_watching():
+    """The real client's own error is among those that are waited out."""
+    settings = Settings.from_env({"REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"})
+    async with EventStream.open(settings) as stream:
+        _, shown = await watched(stream, Handle([], []))
+
+    assert "live events cannot be read" in shown[0]
+    assert "hunter2" not in " ".join(shown)
+
+
+async def test_events_that_come_back_are_shown_again():
+    """From where they could not be read any more."""
+    event = Event(id="1-0", type="agent.waking", at=NOON, fields={"text": "woken"})
+    _, shown = await watched(Stream(RedisConnectionError(), [event]), Handle([], [], []))
+
+    assert 2 == len(shown)
+    assert shown[1].endswith("* woken")
+
+
+async def test_a_question_is_seen_without_events():
+    """A demo would wait for ever."""
+    status = {"status": "WAITING_FOR_YOU", "stage": "CODE", "message": "Mend the key."}
+    stream = Stream(*[RedisConnectionError()] * 9)
+    asked, _ = await watched(stream, Handle([], [], [], statuses=(status,)), until_asked=True)
+
+    assert "Mend the key." == asked
+
+
+@pytest.mark.parametrize("name", ["create_sandbox", "call_model"])
+async def test_what_a_build_waits_for_is_said(name: str):
+    """Each failure once, by activity, attempt and reason."""
+    first, second = (pending(name, attempt=n, failure=f"away {n}") for n in (2, 3))
+    _, shown = await watched(Stream(), Handle([first], [first], [second], []))
+
+    assert [f"waits for {name}, attempt {n} failed: away {n + 1}" for n in (1, 2)] == shown
+
+
+async def test_a_failure_of_the_model_is_told_once():
+    """By its event or by the server, whichever comes first."""
+    failing = pending("call_model", attempt=2, failure="away")
+    _, by_event = await watched(Stream([retrying(1)]), Handle([failing], [failing], []))
+    _, by_server = await watched(Stream([], [retrying(1)]), Handle([failing], [failing], []))
+
+    assert (1, 1) == (len(by_event), len(by_server))
+
+
+async def test_a_later_call_that_fails_alike_is_told_again():
+    """Each turn is another wait."""
+    calls = [pending("call_model", attempt=2, failure="away", activity_id=n) for n in "12"]
+    _, shown = await watched(Stream(), Handle([calls[0]], [calls[1]], [], []))
+
+    assert 2 == len(shown)
+
+
+def test_what_neither_ends_nor_fails_is_said_after_a_silence():
+    """A server that swallows what it is sent fails late."""
+    clock = [0.0]
+    waits = Waits(now=lambda: clock[0])
+    silent = [pending("create_sandbox", attempt=1)]
+    said = []
+    for clock[0] in (1.0, 16.0, 17.0, 40.0):
+        said.append(waits.lines(silent))
+
+    assert [[], ["waits for create_sandbox, which has not ended yet"], [], []] == said
