@@ -36,7 +36,8 @@ def changed(answer: Mapping[str, Any]) -> Result:
         names = ", ".join(str(name)[:100] for name in omitted[:10])
         text += f"\n[Too large to be saved, and lost when the sandbox is: {names}]"
     if unsaved := answer.get("capture_error"):
-        text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}]"
+        hint = ". Delete what is large and not needed" if unsaved.get("kind") == "disk_full" else ""
+        text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}{hint}]"
     interrupted = answer["status"] == "interrupted"
     return Result(
         text or "(no output)",

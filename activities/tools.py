@@ -52,6 +52,10 @@ INTERRUPT_AGAIN: Final = 1.0
 _CUT_SHORT: Final = (
     "[The founder interrupted this call; it may have done part of its work. It gave until then:]"
 )
+_DISK_FULL: Final = (
+    "its disk is full. Short commands in bash still work: find what is large (du -xah ~ | sort -h | tail), "
+    "delete what you do not need with rm, then make this call again."
+)
 _INTERRUPTED: Final = (
     "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
     "effect. Look at the files and processes before you repeat it."
@@ -134,7 +138,8 @@ class Tools(ports.Tools):
         except RunnerFault as fault:
             if fault.non_retryable:
                 raise
-            return Result(f"The sandbox could not do it: {fault.message}", is_error=True)
+            why = _DISK_FULL if fault.kind == "disk_full" else fault.message
+            return Result(f"The sandbox could not do it: {why}", is_error=True)
 
     async def _began_elsewhere(self, request: ToolRun) -> bool:
         """Note the start; tell whether an earlier attempt was made in a sandbox that is gone."""
