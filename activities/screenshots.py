@@ -26,6 +26,11 @@ INSIDE: Final = timedelta(seconds=75)
 """How long the runner may take for both; its browser is killed after 45 seconds."""
 MAX_IMAGE_BYTES: Final = 3 * 1024 * 1024
 """The largest image that the model is given: four fifths of what its API takes, as base64."""
+_STARTS: Final = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+}
 _HOW_TO_ADD: Final = (
     "No browser is installed where the worker runs either, so there are no screenshots. Check the app with "
     "bash instead. (For the operator: put chromium-headless-shell or chromium on PATH in the sandbox's "
@@ -72,7 +77,8 @@ class Screenshots:
         if not images:
             url = await self._workspace.client.preview_url(sandbox.sandbox_id, port)
             images = await self._look_from_outside(url.rstrip("/") + path, reason)
-        return [await self._keep(build_id, name, image) for name, image in images.items()]
+        kept = [await self.keep(build_id, name, SCREENS[name], image) for name, image in images.items()]
+        return [shot for shot in kept if shot is not None]
 
     async def _look_inside(self, sandbox: SandboxRef, port: int, path: str) -> tuple[dict[str, bytes], str]:
         """Give the images of the sandbox's own browser, or why there are none.
@@ -108,18 +114,21 @@ class Screenshots:
             raise PageUnreachable(f"The images of {urlsplit(url).path!r} are too large to be shown.")
         return images
 
-    async def _keep(self, build_id: str, name: str, image: bytes) -> Shot:
+    async def keep(self, build_id: str, name: str, size: tuple[int, int], image: bytes) -> Shot | None:
+        """Keep an image in the bucket; none if it is none that the model can be given."""
+        if not _is_fit(image):
+            return None
         key = f"screenshots/{build_id}/{hashlib.sha256(image).hexdigest()}/image"
         media_type = _media_type(image)
         await self._objects.put_if_absent(key, image, content_type=media_type)
-        return Shot(name, *SCREENS[name], key, media_type, base64.b64encode(image).decode())
+        return Shot(name, *size, key, media_type, base64.b64encode(image).decode())
 
 
 def _media_type(image: bytes) -> str:
-    """Name the type by the first bytes, whoever took the image; empty if the model does not take it."""
+    """Name the type by the first bytes, whoever made the image; empty if the model does not take it."""
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "image/webp"
-    return "image/png" if image.startswith(b"\x89PNG\r\n\x1a\n") else ""
+    return next((kind for start, kind in _STARTS.items() if image.startswith(start)), "")
 
 
 def _is_fit(image: bytes) -> bool:

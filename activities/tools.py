@@ -5,6 +5,7 @@ results; a lost sandbox is raised, as its failure must never read like a command
 """
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -189,7 +190,16 @@ class Tools(ports.Tools):
             call.model_dump(mode="json"),
             within=timedelta(seconds=FILE_SECONDS),
         )
-        return Result(str(answer["text"]), is_error=bool(answer.get("is_error")))
+        result = Result(str(answer["text"]), is_error=bool(answer.get("is_error")))
+        return await self._show(request, result, answer["image"]) if answer.get("image") else result
+
+    async def _show(self, request: ToolRun, result: Result, image: Mapping[str, Any]) -> Result:
+        """Add an image that was read to the result, kept as a screenshot is."""
+        size = (int(image["width"]), int(image["height"]))
+        shot = await self._screenshots.keep(request.build_id, "image", size, base64.b64decode(image["data"]))
+        if shot is None:
+            return Result(f"{result.text}: it cannot be shown.", is_error=True)
+        return result._replace(text=f"{result.text}, kept as {shot.key}", images=(shot,))
 
     async def _look(self, request: ToolRun, call: TakeScreenshot) -> Result:
         try:

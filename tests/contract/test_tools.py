@@ -16,6 +16,7 @@ from activities.screenshots import Screenshots, find_browser
 from activities.tables import documents, phases
 from activities.tools import Tools
 from tests.contract.conftest import Bench
+from tests.runner_images import png
 from workflows.errors import FailureType
 from workflows.files import SandboxRef
 from workflows.turns import ToolOutcome
@@ -345,6 +346,20 @@ async def test_a_page_that_is_not_there_is_an_error_result(bench: Bench):
     assert outcome.is_error
     assert outcome.preview.startswith("Nothing answers on port 8000 in the sandbox. Open ports: ")
     assert outcome.preview.endswith("Start the app in the background first, or name its port.")
+
+
+async def test_an_image_of_the_workspace_is_shown_as_a_screenshot_is(bench: Bench):
+    """The model sees it, the bucket keeps it, and history gets a line."""
+    sandbox = await bench.create()
+    await bench.client.write(sandbox.sandbox_id, f"{sandbox.workspace}/logo.png", png())
+    head = await bench.reply(("t1", "read_file", {"path": "logo.png"}))
+    outcome = await bench.run(sandbox, head, "t1", "read_file")
+    text, image = (await result_of(bench, head, "t1"))["content"]
+
+    assert text["text"].startswith(f"logo.png: image/png, 3x2, {len(png())} bytes, kept as screenshots/")
+    assert await bench.objects.size(text["text"].rpartition(" ")[2]) == len(png())
+    assert ("image/png", png()) == (image["source"]["media_type"], base64.b64decode(image["source"]["data"]))
+    assert len(outcome.model_dump_json()) < 1_000
 
 
 async def test_what_a_command_promises_can_be_read(bench: Bench):
