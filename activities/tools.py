@@ -203,13 +203,12 @@ class Tools(ports.Tools):
 
     async def _look(self, request: ToolRun, call: TakeScreenshot) -> Result:
         try:
-            shots = await self._screenshots.take(
+            view = await self._screenshots.take(
                 request.build_id, request.sandbox, port=call.port, path=call.path
             )
         except (NoBrowser, PageUnreachable) as error:
             return Result(str(error), is_error=True)
-        text = "\n".join(f"{shot.name}: {shot.width}x{shot.height}, kept as {shot.key}" for shot in shots)
-        return Result(text, images=tuple(shots))
+        return Result(view.text, images=view.shots)
 
     async def _narrate(self, request: ToolRun, call: Narrate) -> Result:
         publish = self._events.publish

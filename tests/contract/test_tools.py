@@ -21,6 +21,8 @@ from workflows.errors import FailureType
 from workflows.files import SandboxRef
 from workflows.turns import ToolOutcome
 
+PAGE = "<title>Hi</title><h1>Hello</h1><script>throw Error('odd')</script>"
+
 
 async def result_of(bench: Bench, head: int, use: str) -> dict:
     kept = await bench.transcript.result(head, use)
@@ -270,7 +272,7 @@ def blind(bench: Bench) -> Bench:
     return replace(bench, tools=tools)
 
 
-async def serving(bench: Bench, page: str = "<h1>Hello</h1>", *, browser: str | None = None) -> SandboxRef:
+async def serving(bench: Bench, page: str = PAGE, *, browser: str | None = None) -> SandboxRef:
     """A sandbox with an app on port 8000, and with this script, or nothing, in place of its browser."""
     sandbox = await bench.create()
     await bench.use(sandbox, "write_file", {"path": "index.html", "content": page})
@@ -297,7 +299,10 @@ async def require_images(bench: Bench, blocks: list[dict]) -> None:
     assert ["text", "image", "image"] == [block["type"] for block in blocks]
     assert {"image/webp"} == {block["source"]["media_type"] for block in blocks[1:]}
     assert all(base64.b64decode(block["source"]["data"])[8:12] == b"WEBP" for block in blocks[1:])
-    lines = blocks[0]["text"].splitlines()
+    *about, desktop, mobile = blocks[0]["text"].splitlines()
+    lines = [desktop, mobile]
+    assert all(" HTTP 200, title 'Hi', it reads 'Hello', " in line for line in about)
+    assert all("console error" in line and "Error: odd" in line for line in about)
     assert ["desktop: 1280x800", "mobile: 390x844"] == [line.partition(",")[0] for line in lines]
     assert all([await bench.objects.size(line.rpartition(" ")[2]) for line in lines])
 
@@ -328,7 +333,7 @@ async def test_the_sandboxs_own_browser_shows_the_app_on_two_screens(bench: Benc
 async def test_without_the_sandboxs_browser_the_workers_looks_from_outside(bench: Bench, browser: str):
     """The images are the same; the neighbours of the worker's machine are out of the page's reach."""
     async with _neighbour() as (address, visitors):
-        page = f"<h1>Hello</h1><img src='{address}/img'><script src='{address}/script'></script>"
+        page = f"{PAGE}<img src='{address}/img'><script src='{address}/script'></script>"
         sandbox = await serving(bench, page, browser=browser)
 
         _, blocks = await looked(bench, sandbox)
