@@ -16,9 +16,9 @@ import pytest
 from activities.screenshots import find_browser
 from tests.runner_box import Box, until
 
-SAYING = b"""<title>Say</title><p id=p></p>xxxxx<script>
+SAYING = b"""<title>Say</title><p id=p></p>xxxxx<script>throw Error("odd")</script><script>
 p.innerText = innerWidth > 1000 ? "wide" : "narrow"; console.error("logged", 1); console.assert(false, "no");
-console.log("nothing"); console.error("y".repeat(5000)); console.error("z"); throw Error("odd")</script>"""
+console.log("nothing"); console.error("y".repeat(5000)); console.error("z")</script>"""
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine")
 
 
@@ -94,7 +94,7 @@ def test_what_a_page_says_is_told_with_its_image(tmp_path: Path):
     assert ("Say", 500) == (desktop["title"], desktop["status"])
     assert desktop["text"].startswith("wide")
     assert mobile["text"].startswith("narrow")
-    assert (5, 3) == (desktop["error_count"], len(desktop["errors"]))
+    assert (6, 3) == (desktop["error_count"], len(desktop["errors"]))
     assert {"Error: odd", "logged 1"} <= {*desktop["errors"]}
     assert [True] * 3 == [len(each) <= 300 for each in desktop["errors"]]
 

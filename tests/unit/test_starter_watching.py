@@ -4,7 +4,7 @@ import pytest
 from pydantic import JsonValue
 
 from activities.events import Event
-from starter.watching import LINES, line_of
+from starter.watching import LINES, Retelling, line_of
 
 NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 
@@ -88,3 +88,23 @@ def test_a_line_begins_with_the_local_time():
 def test_an_agent_s_text_is_no_markup():
     """What a model writes in brackets is shown as it is."""
     assert "… [bold]see[/bold] [1]" == said("agent.thinking", text="[bold]see[/bold] [1]")
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "marked"),
+    [
+        ({"turn": 1, "call": "5.1"}, {"turn": 1, "call": "5.2"}, True),
+        ({"turn": 1, "call": "5.1"}, {"turn": 1, "call": "9.1"}, True),
+        ({"turn": 1, "call": "5.1"}, {"turn": 1, "call": "5.1"}, False),
+        ({"turn": 1, "call": "5.1"}, {"turn": 2, "call": "9.1"}, False),
+        ({"turn": 1}, {"turn": 1}, False),
+        ({"turn": 1, "call": "5.1"}, {"call": "7.1"}, False),
+    ],
+)
+def test_a_reply_that_is_told_anew_is_marked(first: dict, then: dict, marked: bool):  # noqa: FBT001 a case
+    """A retry after a cut line or a killed worker, or another call after a word of the founder."""
+    retelling = Retelling()
+    events = [Event(id="1-0", type="agent.thinking", at=NOON, fields=each) for each in (first, then, then)]
+    lines = [retelling.line_before(event) for event in events]
+
+    assert [False, marked, False] == [line is not None for line in lines]
