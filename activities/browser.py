@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_playwright
 from playwright.async_api import Error as Failed
+
+from activities.pages import SHOWN_ERRORS, Seen
 
 __all__ = ["Failed", "look"]
 
@@ -19,8 +21,10 @@ _NOBODY_THERE: Final = frozenset({502, 503, 504})
 """What the proxy before a sandbox answers for a port that nobody listens on."""
 
 
-async def look(executable: str, url: str, screens: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
-    """Give a WebP image of a page for each screen (width, height); raises Failed."""
+async def look(
+    executable: str, url: str, screens: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[bytes, Seen]]:
+    """Give a WebP image of a page, and what it says, for each screen (width, height); raises Failed."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=_arguments(url))
         try:
@@ -38,7 +42,7 @@ def _arguments(url: str) -> list[str]:
     return [*confined, "--no-sandbox"] if os.geteuid() == 0 else confined
 
 
-async def _image(browser: Browser, url: str, screen: tuple[int, int]) -> bytes:
+async def _image(browser: Browser, url: str, screen: tuple[int, int]) -> tuple[bytes, Seen]:
     """Load a page and take what is seen of it; playwright itself writes no WebP."""
     width, height = screen
     context = await browser.new_context(
@@ -46,11 +50,37 @@ async def _image(browser: Browser, url: str, screen: tuple[int, int]) -> bytes:
     )
     try:
         page = await context.new_page()
+        errors = _listen(page)
         answer = await page.goto(url, wait_until="load", timeout=PAGE_SECONDS * 1000)
         if answer is not None and answer.status in _NOBODY_THERE:
             raise Failed(f"nothing answers (HTTP {answer.status}); is the app running on that port?")
         session: Any = await context.new_cdp_session(page)
         shot = await session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
-        return base64.b64decode(shot["data"])
+        return base64.b64decode(shot["data"]), await _read(page, answer, errors)
     finally:
         await context.close()
+
+
+def _listen(page: Page) -> list[str]:
+    """Give the list to which the errors of the page's console are added."""
+    errors: list[str] = []
+    page.on("console", lambda said: errors.append(_said(said)) if said.type in ("error", "assert") else None)
+    page.on("pageerror", lambda error: errors.append(f"{error.name}: {error.message}"))
+    return errors
+
+
+def _said(message: ConsoleMessage) -> str:
+    """Name what was not loaded, of which the text says nothing."""
+    where = f" {message.location['url']}" if message.text.startswith("Failed to load") else ""
+    return f"{message.text}{where}"
+
+
+async def _read(page: Page, answer: Response | None, errors: list[str]) -> Seen:
+    text = await page.evaluate("document.body ? document.body.innerText.slice(0, 1000) : ''")
+    return Seen(
+        title=await page.title(),
+        status=answer.status if answer else 0,
+        text=str(text),
+        errors=tuple(errors[:SHOWN_ERRORS]),
+        error_count=len(errors),
+    )

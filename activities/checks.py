@@ -189,10 +189,9 @@ class Checks(ports.Checks):
     async def _show(self, request: ProofStep) -> str:
         """Keep what the app looks like; a missing browser or a page that will not load is said."""
         try:
-            shots = await self._screenshots.take(request.build_id, request.sandbox, port=PORT)
+            return (await self._screenshots.take(request.build_id, request.sandbox, port=PORT)).text
         except (NoBrowser, PageUnreachable) as error:
             return str(error)
-        return "\n".join(f"{shot.name}: {shot.key}" for shot in shots)
 
     async def _tail(self, request: ProofStep, path: str) -> str:
         line = f"tail -c 2500 {shlex.quote(path)}"

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import JsonValue
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
+from temporalio import activity
 
 from activities.settings import Settings
 
@@ -58,12 +59,15 @@ class EventStream:
             await redis.aclose()
 
     async def publish(self, build_id: str, type: str, **fields: JsonValue) -> None:  # noqa: A002 the field's name
-        """Append an event; while Redis is away events are dropped, said once in the log."""
+        """Append an event; while Redis is away events are dropped, said once in the log.
+
+        Its `call` is the attempt that published it: a reply that is told anew comes from another one.
+        """
         if asyncio.get_running_loop().time() < self._quiet_until:
             return
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()):
-                await self._append(_key(build_id), json.dumps({"type": type, **fields}))
+                await self._append(_key(build_id), json.dumps({"type": type, **_call(), **fields}))
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._note_away(error)
         else:
@@ -80,6 +84,15 @@ class EventStream:
         found: Any = await self._redis.xread({_key(build_id): after}, count=count, block=block)
         return [_event(entry) for entries in _streams(found) for entry in entries]
 
+    async def gone(self, build_id: str) -> int:
+        """Count the events of a build that are not kept any more; raises redis' own errors."""
+        try:
+            found: Any = await self._redis.xinfo_stream(_key(build_id))
+        except ResponseError:  # there is no such stream, or not yet
+            return 0
+        known = {_text(name): value for name, value in found.items()}
+        return max(0, int(known.get("entries-added", 0)) - int(known["length"]))
+
     async def _append(self, key: str, body: str) -> None:
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.xadd(key, {"event": body}, maxlen=MAX_EVENTS, approximate=True)
@@ -93,6 +106,17 @@ class EventStream:
                 "Redis is away (%s): builds go on, their live events are dropped.", type(error).__name__
             )
         self._is_away = True
+
+
+def _call() -> dict[str, JsonValue]:
+    if not activity.in_activity():
+        return {}
+    info = activity.info()
+    return {"call": f"{info.activity_id}.{info.attempt}"}
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _key(build_id: str) -> str:

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class DiskFull(ApplicationError):
-    """The sandbox has no room for a file: whoever fills it can make some."""
+    """The sandbox's disk holds no more; only the work in it can make room."""
 
 
 def is_passing(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from e2b import (
     AsyncSandbox,
     CommandExitException,
     FileNotFoundException,
+    NotEnoughSpaceException,
     SandboxException,
     SandboxNotFoundException,
     SandboxQuery,
@@ -27,7 +28,7 @@ from e2b.exceptions import SandboxNotRunningException, SandboxUnreachableExcepti
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.failures import classify
+from activities.failures import DiskFull, classify
 from activities.settings import Settings
 from workflows.errors import FailureType
 
@@ -154,10 +155,9 @@ class SandboxClient:
         Raises SandboxLost.
         """
         sandbox = await self._attach(sandbox_id, needed=within + MARGIN)
-        limit = (within + self._grace).total_seconds()
         async with self._guarded(sandbox_id, within=within + 2 * self._grace):
             try:
-                result = await sandbox.commands.run(command, timeout=limit)
+                result = await sandbox.commands.run(command, timeout=(within + self._grace).total_seconds())
             except CommandExitException as error:
                 return Output(error.exit_code, error.stdout, error.stderr)
         return Output(result.exit_code, result.stdout, result.stderr)
@@ -172,7 +172,7 @@ class SandboxClient:
                 raise FileNotFoundError(f"The sandbox has no file {path!r}.") from None
 
     async def write(self, sandbox_id: str, path: str, data: bytes) -> None:
-        """Write a whole file; a reader may see it half-written. Raises SandboxLost."""
+        """Write a whole file; a reader may see it half-written. Raises SandboxLost, DiskFull."""
         sandbox = await self._attach(sandbox_id, needed=MARGIN)
         async with self._guarded(sandbox_id, within=timedelta(minutes=10)):
             await sandbox.files.write(path, data)  # pyright: ignore[reportUnknownMemberType] the SDK's IO is bare
@@ -240,6 +240,8 @@ class SandboxClient:
         except (SandboxNotRunningException, SandboxNotFoundException):
             self._handles.pop(sandbox_id, None)
             raise lost(sandbox_id, "it was killed, paused or never there") from None
+        except NotEnoughSpaceException:
+            raise DiskFull(f"The disk of sandbox {sandbox_id} is full.", type=FailureType.RETRYABLE) from None
         except (SandboxUnreachableException, TimeoutException, TimeoutError) as error:
             raise await self._unreachable(sandbox_id, error) from None
         except SandboxException as error:

@@ -9,11 +9,13 @@ import asyncio
 import base64
 import hashlib
 import shutil
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from activities.objects import Objects
+from activities.pages import Seen, describe, read_seen
 from activities.runner.devtools import PROGRAMS
 from activities.workspace import RunnerFault, Workspace
 from workflows.files import SandboxRef
@@ -26,6 +28,11 @@ INSIDE: Final = timedelta(seconds=75)
 """How long the runner may take for both; its browser is killed after 45 seconds."""
 MAX_IMAGE_BYTES: Final = 3 * 1024 * 1024
 """The largest image that the model is given: four fifths of what its API takes, as base64."""
+_STARTS: Final = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+}
 _HOW_TO_ADD: Final = (
     "No browser is installed where the worker runs either, so there are no screenshots. Check the app with "
     "bash instead. (For the operator: put chromium-headless-shell or chromium on PATH in the sandbox's "
@@ -55,6 +62,24 @@ class Shot(NamedTuple):
     """Base64 of the image."""
 
 
+class View(NamedTuple):
+    """A page on all its screens."""
+
+    shots: tuple[Shot, ...]
+    about: str
+    """What the page says of itself; it stays when the images leave the conversation."""
+
+    @property
+    def text(self) -> str:
+        """What is told beside the images."""
+        kept = (f"{shot.name}: {shot.width}x{shot.height}, kept as {shot.key}" for shot in self.shots)
+        return "\n".join([self.about, *kept])
+
+
+Look = tuple[bytes, Seen]
+"""An image, and what the page said."""
+
+
 class Screenshots:
     """Takes and keeps images of pages."""
 
@@ -63,18 +88,20 @@ class Screenshots:
         self._workspace = workspace
         self._browser = browser or find_browser()
 
-    async def take(self, build_id: str, sandbox: SandboxRef, *, port: int, path: str = "/") -> list[Shot]:
-        """Give an image of the page on each screen, kept in the bucket.
+    async def take(self, build_id: str, sandbox: SandboxRef, *, port: int, path: str = "/") -> View:
+        """Give an image of the page on each screen, kept in the bucket, and what the page says.
 
         Raises NoBrowser, PageUnreachable.
         """
-        images, reason = await self._look_inside(sandbox, port, path)
-        if not images:
+        looks, reason = await self._look_inside(sandbox, port, path)
+        if not looks:
             url = await self._workspace.client.preview_url(sandbox.sandbox_id, port)
-            images = await self._look_from_outside(url.rstrip("/") + path, reason)
-        return [await self._keep(build_id, name, image) for name, image in images.items()]
+            looks = await self._look_from_outside(url.rstrip("/") + path, reason)
+        kept = [await self.keep(build_id, name, SCREENS[name], image) for name, (image, _) in looks.items()]
+        about = describe({name: seen for name, (_, seen) in looks.items()})
+        return View(tuple(shot for shot in kept if shot is not None), about)
 
-    async def _look_inside(self, sandbox: SandboxRef, port: int, path: str) -> tuple[dict[str, bytes], str]:
+    async def _look_inside(self, sandbox: SandboxRef, port: int, path: str) -> tuple[dict[str, Look], str]:
         """Give the images of the sandbox's own browser, or why there are none.
 
         Raises PageUnreachable if nobody listens on that port of this sandbox.
@@ -90,36 +117,40 @@ class Screenshots:
             )
         images = {name: base64.b64decode(answer["images"].get(name, "")) for name in SCREENS}
         if all(map(_is_fit, images.values())):
-            return images, ""
+            seen: Mapping[str, Any] = answer.get("seen") or {}
+            return {name: (image, read_seen(seen.get(name) or {})) for name, image in images.items()}, ""
         return {}, str(answer["text"] or "The sandbox's browser gave no image.")
 
-    async def _look_from_outside(self, url: str, reason: str) -> dict[str, bytes]:
+    async def _look_from_outside(self, url: str, reason: str) -> dict[str, Look]:
         if self._browser is None:
             raise NoBrowser(f"{reason} {_HOW_TO_ADD}")
         from activities import browser  # which takes half a second that most workers never need
 
         try:
             async with asyncio.timeout(SHOT_SECONDS):
-                images = await browser.look(self._browser, url, SCREENS)
+                looks = await browser.look(self._browser, url, SCREENS)
         except (browser.Failed, TimeoutError) as error:
             said = str(error).splitlines()[0] if str(error) else "it took too long"
             raise PageUnreachable(f"The page {urlsplit(url).path!r} could not be shown: {said}") from None
-        if not all(map(_is_fit, images.values())):
+        if not all(_is_fit(image) for image, _ in looks.values()):
             raise PageUnreachable(f"The images of {urlsplit(url).path!r} are too large to be shown.")
-        return images
+        return looks
 
-    async def _keep(self, build_id: str, name: str, image: bytes) -> Shot:
+    async def keep(self, build_id: str, name: str, size: tuple[int, int], image: bytes) -> Shot | None:
+        """Keep an image in the bucket; none if it is none that the model can be given."""
+        if not _is_fit(image):
+            return None
         key = f"screenshots/{build_id}/{hashlib.sha256(image).hexdigest()}/image"
         media_type = _media_type(image)
         await self._objects.put_if_absent(key, image, content_type=media_type)
-        return Shot(name, *SCREENS[name], key, media_type, base64.b64encode(image).decode())
+        return Shot(name, *size, key, media_type, base64.b64encode(image).decode())
 
 
 def _media_type(image: bytes) -> str:
-    """Name the type by the first bytes, whoever took the image; empty if the model does not take it."""
+    """Name the type by the first bytes, whoever made the image; empty if the model does not take it."""
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "image/webp"
-    return "image/png" if image.startswith(b"\x89PNG\r\n\x1a\n") else ""
+    return next((kind for start, kind in _STARTS.items() if image.startswith(start)), "")
 
 
 def _is_fit(image: bytes) -> bool:

@@ -5,11 +5,11 @@ results; a lost sandbox is raised, as its failure must never read like a command
 """
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from pydantic import JsonValue
 from temporalio import activity
 from typing_extensions import override
 
@@ -18,12 +18,12 @@ from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.progress import Progress
-from activities.screenshots import NoBrowser, PageUnreachable, Screenshots, Shot
+from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
+from activities.tool_results import Result, changed, clean, shorten
 from activities.transcript import ToolResult, Transcript
 from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
 from workflows.catalogue import (
-    MAX_OUTPUT_CHARS,
     Bash,
     Document,
     EditFile,
@@ -44,34 +44,23 @@ FILE_SECONDS: Final = 60
 """What a file tool or a search may take, seconds."""
 DEFAULT_PORT: Final = "8000"
 """PORT of every command, so that an app need not choose one."""
+LOOKING: Final = frozenset({ToolName.READ_FILE, ToolName.GREP, ToolName.GLOB, ToolName.TAKE_SCREENSHOT})
+"""Tools that only look: when someone speaks they are dropped midway, as nothing has to be undone or told."""
+DROP_SECONDS: Final = 0.5
+"""How long a call that is dropped may take to close what it opened."""
 INTERRUPT_AGAIN: Final = 1.0
 """Seconds after which a command that had not begun when it was interrupted is interrupted again."""
 _CUT_SHORT: Final = (
     "[The founder interrupted this call; it may have done part of its work. It gave until then:]"
 )
+_DISK_FULL: Final = (
+    "its disk is full. Short commands in bash still work: find what is large (du -xah ~ | sort -h | tail), "
+    "delete what you do not need with rm, then make this call again."
+)
 _INTERRUPTED: Final = (
     "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
     "effect. Look at the files and processes before you repeat it."
 )
-
-
-class Result(NamedTuple):
-    """What a call gave, before it is written."""
-
-    text: str
-    is_error: bool = False
-    images: tuple[Shot, ...] = ()
-    interrupted: bool = False
-    captured: int = 0
-    phase: str = ""
-    phase_again: bool = False
-
-    @property
-    def content(self) -> JsonValue:
-        """The content of the tool_result block."""
-        if not self.images:
-            return self.text
-        return [{"type": "text", "text": self.text}, *map(_image, self.images)]
 
 
 class Tools(ports.Tools):
@@ -110,7 +99,7 @@ class Tools(ports.Tools):
         return _outcome(kept, result)
 
     async def _run_to_an_end(self, request: ToolRun) -> Result:
-        """Run the call; once someone interrupts, its command is killed and what it gave until then kept."""
+        """Run the call; once someone interrupts it is cut short, and what it gave until then kept."""
         running = asyncio.create_task(self._run(request))
         try:
             return await asyncio.shield(running)
@@ -119,13 +108,21 @@ class Tools(ports.Tools):
                 running.cancel()
                 await asyncio.wait({running})
                 raise
+        gave = await self._cut_short(request, running)
+        return gave._replace(text=f"{_CUT_SHORT}\n{gave.text}", is_error=True, interrupted=True)
+
+    async def _cut_short(self, request: ToolRun, running: asyncio.Task[Result]) -> Result:
+        """Drop a call that only looks; kill a command; let a write end, which is one rename."""
+        if request.call.tool in LOOKING:
+            running.cancel()
+            await asyncio.wait({running}, timeout=DROP_SECONDS)
+            return Result("(nothing)") if not running.done() or running.cancelled() else running.result()
         while request.call.tool == ToolName.BASH and not running.done():
             await self._workspace.ask(
                 request.sandbox, "interrupt", {"claim": request.call.tool_use_id}, within=QUICK
             )
             await asyncio.wait({running}, timeout=INTERRUPT_AGAIN)
-        result = await running
-        return result._replace(text=f"{_CUT_SHORT}\n{result.text}", is_error=True, interrupted=True)
+        return await running
 
     async def _run(self, request: ToolRun) -> Result:
         if request.refuse:
@@ -142,7 +139,8 @@ class Tools(ports.Tools):
         except RunnerFault as fault:
             if fault.non_retryable:
                 raise
-            return Result(f"The sandbox could not do it: {fault.message}", is_error=True)
+            why = _DISK_FULL if fault.kind == "disk_full" else fault.message
+            return Result(f"The sandbox could not do it: {why}", is_error=True)
 
     async def _began_elsewhere(self, request: ToolRun) -> bool:
         """Note the start; tell whether an earlier attempt was made in a sandbox that is gone."""
@@ -183,7 +181,7 @@ class Tools(ports.Tools):
         self._captures.keep(
             request.sandbox, number=int(capture.get("number", 0)), pending=answer.get("pending")
         )
-        return _changed(answer)
+        return changed(answer)
 
     async def _read(self, request: ToolRun, call: ToolInput) -> Result:
         answer = await self._workspace.ask(
@@ -192,17 +190,25 @@ class Tools(ports.Tools):
             call.model_dump(mode="json"),
             within=timedelta(seconds=FILE_SECONDS),
         )
-        return Result(str(answer["text"]), is_error=bool(answer.get("is_error")))
+        result = Result(str(answer["text"]), is_error=bool(answer.get("is_error")))
+        return await self._show(request, result, answer["image"]) if answer.get("image") else result
+
+    async def _show(self, request: ToolRun, result: Result, image: Mapping[str, Any]) -> Result:
+        """Add an image that was read to the result, kept as a screenshot is."""
+        size = (int(image["width"]), int(image["height"]))
+        shot = await self._screenshots.keep(request.build_id, "image", size, base64.b64decode(image["data"]))
+        if shot is None:
+            return Result(f"{result.text}: it cannot be shown.", is_error=True)
+        return result._replace(text=f"{result.text}, kept as {shot.key}", images=(shot,))
 
     async def _look(self, request: ToolRun, call: TakeScreenshot) -> Result:
         try:
-            shots = await self._screenshots.take(
+            view = await self._screenshots.take(
                 request.build_id, request.sandbox, port=call.port, path=call.path
             )
         except (NoBrowser, PageUnreachable) as error:
             return Result(str(error), is_error=True)
-        text = "\n".join(f"{shot.name}: {shot.width}x{shot.height}, kept as {shot.key}" for shot in shots)
-        return Result(text, images=tuple(shots))
+        return Result(view.text, images=view.shots)
 
     async def _narrate(self, request: ToolRun, call: Narrate) -> Result:
         publish, again = self._events.publish, False
@@ -250,25 +256,6 @@ def _is_interrupted() -> bool:
     return details is not None and details.cancel_requested
 
 
-def _changed(answer: Mapping[str, Any]) -> Result:
-    """Turn the runner's answer to a changing call into a result for the model."""
-    capture: Mapping[str, Any] = answer.get("capture") or {}
-    captured = int(capture.get("number", 0)) if capture.get("changed") else 0
-    text = str(answer.get("text", ""))
-    if omitted := capture.get("omitted"):
-        names = ", ".join(str(name)[:100] for name in omitted[:10])
-        text += f"\n[Too large to be saved, and lost when the sandbox is: {names}]"
-    if unsaved := answer.get("capture_error"):
-        text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}]"
-    interrupted = answer["status"] == "interrupted"
-    return Result(
-        text or "(no output)",
-        is_error=bool(answer["is_error"]) or answer["status"] != "done",
-        interrupted=interrupted,
-        captured=captured,
-    )
-
-
 def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
     return ToolOutcome(
         tool_use_id=kept.tool_use_id,
@@ -280,21 +267,3 @@ def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
         phase_again=result.phase_again,
         digest=kept.digest,
     )
-
-
-def _image(shot: Shot) -> JsonValue:
-    source: JsonValue = {"type": "base64", "media_type": shot.media_type, "data": shot.data}
-    return {"type": "image", "source": source}
-
-
-def shorten(text: str) -> str:
-    """Keep head and tail of a text that is longer than the model is sent."""
-    if len(text) <= MAX_OUTPUT_CHARS:
-        return text
-    half = MAX_OUTPUT_CHARS // 2 - 50
-    return f"{text[:half]}\n\n[{len(text) - 2 * half} characters left out]\n\n{text[-half:]}"
-
-
-def clean(text: str) -> str:
-    """Drop what neither Postgres nor UTF-8 can hold: NUL and lone surrogates."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -26,6 +26,8 @@ QUICK: Final = timedelta(seconds=60)
 """How long a command may take that neither runs the model's commands nor moves packs."""
 STATE_FOLDER: Final = ".nightshift"
 """Under the home directory: the runner and its state, never part of a snapshot."""
+MAX_LINE_BYTES: Final = 120_000
+"""The longest command line that holds a request; Linux takes an argument of 128 KiB."""
 _PASSING: Final = frozenset({"os", "disk_full", "too_many_files", "unkillable", "download"})
 """Kinds of a runner's fault that lie in the sandbox or on the way; the others are bugs of ours."""
 _RUNNER_MISSING: Final = 66
@@ -66,23 +68,33 @@ class Workspace:
             "generation": sandbox.generation,
             **payload,
         }
-        path = f"{sandbox.home}/{STATE_FOLDER}/requests/{uuid.uuid4().hex}"
-        try:
-            await self.client.write(sandbox.sandbox_id, path, json.dumps(request).encode())
-        except DiskFull as error:
-            raise RunnerFault("disk_full", error.message) from None
-        line = self._command_line(sandbox.home, command, path)
+        line = await self._hand_over(sandbox, command, json.dumps(request))
         output = await self.client.run(sandbox.sandbox_id, line, within=within)
         if output.exit_code == _RUNNER_MISSING:
             await self.ship(sandbox)
             return await self.ask(sandbox, command, payload, within=within)
         return _answer(command, output.stdout, output.stderr, output.exit_code)
 
+    async def _hand_over(self, sandbox: SandboxRef, command: str, request: str) -> str:
+        """Put a request into the sandbox and give the line that runs it, with it inside on a full disk."""
+        path = f"{sandbox.home}/{STATE_FOLDER}/requests/{uuid.uuid4().hex}"
+        try:
+            await self.client.write(sandbox.sandbox_id, path, request.encode())
+        except DiskFull as full:
+            line = self._line_with(sandbox.home, command, path, request)
+            if len(line.encode()) > MAX_LINE_BYTES:
+                raise RunnerFault("disk_full", full.message) from None
+            return line
+        return self._command_line(sandbox.home, command, path)
+
     async def ship(self, sandbox: SandboxRef) -> Answer:
         """Put the runner into the sandbox, beside older ones, and give what its `probe` found."""
         path = self._runner_path(sandbox.home)
         staged = f"{path}.{uuid.uuid4().hex}"
-        await self.client.write(sandbox.sandbox_id, staged, self._runner)
+        try:
+            await self.client.write(sandbox.sandbox_id, staged, self._runner)
+        except DiskFull as full:
+            raise RunnerFault("disk_full", full.message) from None
         folder = shlex.quote(f"{sandbox.home}/{STATE_FOLDER}")
         move = f"mv -f {shlex.quote(staged)} {shlex.quote(path)} && chmod -R go= {folder}"
         await self.client.run(sandbox.sandbox_id, move, within=QUICK)
@@ -97,6 +109,15 @@ class Workspace:
         return (
             f"[ -f {runner} ] || {{ rm -f {path}; exit {_RUNNER_MISSING}; }}; "
             f"exec 3<{path} && rm -f {path} && exec python3 -I -S {runner} {shlex.quote(command)} <&3 3<&-"
+        )
+
+    def _line_with(self, home: str, command: str, path: str, request: str) -> str:
+        """Feed a request that the disk could not take; others may see it until the runner runs."""
+        runner = shlex.quote(self._runner_path(home))
+        return (
+            f"rm -f {shlex.quote(path)}; [ -f {runner} ] || exit {_RUNNER_MISSING}; "
+            f"exec 3< <(printf %s {shlex.quote(request)}) && "
+            f"exec python3 -I -S {runner} {shlex.quote(command)} <&3 3<&-"
         )
 
 

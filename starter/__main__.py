@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         ("timeline", "the last steps of a build"),
         ("preview", "serve the app of a finished build again"),
         ("wake", "wake a sleeping build"),
-        ("pause", "pause a build after its running step"),
+        ("pause", "pause a build at once; its running step is cut short"),
         ("resume", "go on after `pause`"),
     ):
         commands.add_parser(name, help=about).add_argument("id", help="workflow id")

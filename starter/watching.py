@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 
+from pydantic import JsonValue
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.text import Text
@@ -20,6 +22,8 @@ from workflows.texts import dollars
 POLL = timedelta(seconds=1)
 """How long one read waits for an event before it looks whether the build has ended."""
 
+THINKING = "agent.thinking"
+"""Tells a sentence of the model."""
 ASKED = "agent.waiting_for_input"
 """Says that a build stands still until a person has mended something."""
 RETRYING = "agent.retrying"
@@ -42,7 +46,7 @@ LINES: Mapping[str, tuple[str, str, LineOf]] = {
     "build.stage.started": ("▶", "bold cyan", lambda f: f"{f.get('status', '')}  {f.get('text', '')}"),
     "gsd.phase.started": ("◆", "bold magenta", lambda f: f"phase: {f.get('phase_name', '')}"),
     "gsd.phase.completed": ("◇", "magenta", lambda f: f"phase done: {f.get('phase_name', '')}"),
-    "agent.thinking": ("…", "italic", lambda f: str(f.get("text", ""))),
+    THINKING: ("…", "italic", lambda f: str(f.get("text", ""))),
     "agent.tool.called": ("·", "", lambda f: f"{f.get('tool_name', '')}: {f.get('tool_label', '')}"),
     "agent.budget_updated": ("$", "dim", _budget),
     "agent.sleeping": ("z", "yellow", lambda f: f"{f.get('status', '')} {f.get('text', '')}"),
@@ -67,7 +71,33 @@ def line_of(event: Event) -> Text | None:
     mark, style, describe = LINES[event.type]
     if not (said := " ".join(describe(event.fields).split())):
         return None
+    return _line(event, mark, style, said)
+
+
+def _line(event: Event, mark: str, style: str, said: str) -> Text:
     return Text.assemble((f"{event.at.astimezone():%H:%M:%S} ", "dim"), (f"{mark} ", style), (said, style))
+
+
+class Retelling:
+    """Notices that a reply is told anew: its turn is the same, and the call that tells it another."""
+
+    def __init__(self) -> None:
+        self._told: tuple[JsonValue, JsonValue] = (None, None)
+
+    def line_before(self, event: Event) -> Text | None:
+        """The line that says so, before the first event of such a telling."""
+        told = (event.fields.get("turn"), event.fields.get("call"))
+        if event.type != THINKING or None in told:
+            return None
+        before, self._told = self._told, told
+        if before[0] != told[0] or before[1] == told[1]:
+            return None
+        return _line(event, "r", "yellow", "the model is asked again; what follows may repeat what it said")
+
+
+def missing(count: int) -> str:
+    """Say that the beginning is not kept any more."""
+    return f"{count} earlier events of this build are gone; `timeline` tells its last steps"
 
 
 class Watch:
@@ -91,9 +121,11 @@ class Watch:
         self._is_blind = False
         self._status = ""
         self._waits = Waits()
+        self._retelling = Retelling()
 
     async def until_end(self, *, until_asked: bool) -> str:
         """Show the build until it has ended and all was shown, or until it asks; gives what it asks."""
+        await self._tell_what_is_gone()
         ended = False
         while True:
             events = await self._events(wait=not ended)
@@ -105,6 +137,11 @@ class Watch:
                 return ""
             if until_asked and any(asked):
                 return next(filter(None, asked))
+
+    async def _tell_what_is_gone(self) -> None:
+        with suppress(RedisError, OSError):  # the first read says so
+            if count := await self._stream.gone(self._build_id):
+                self._say(missing(count))
 
     async def _events(self, *, wait: bool) -> list[Event]:
         try:
@@ -128,7 +165,7 @@ class Watch:
         known = (
             event.type == RETRYING and isinstance(attempt, int) and self._waits.told_by_event(MODEL, attempt)
         )
-        if not known and (line := line_of(event)):
+        for line in () if known else filter(None, (self._retelling.line_before(event), line_of(event))):
             self._console.print(line, soft_wrap=True)
             self._waits.heard()
         return str(event.fields.get("text", "")) if event.type == ASKED else ""

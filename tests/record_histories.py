@@ -20,7 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from starter.local.java import time_skipping_server
 from tests.conftest import register_search_attributes
 from tests.fakes import Gate, World, acts, call, done, passing, refused
-from tests.handles import cancelled, ready, until_alone, until_event
+from tests.handles import cancelled, ready, until, until_alone, until_event
 from tests.histories import chain
 from tests.workflow.conftest import Bench, working
 from workflows.files import ProofReport
@@ -101,6 +101,25 @@ async def interrupted(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def unproven(on: Bench, world: World) -> WorkflowHandle:
+    """The founder speaks while the proof installs, and pauses while it checks.
+
+    `unproven-before` is of the same signals at a time when only a stop reached a proof: both steps ended.
+    """
+    install, check = Gate(), Gate()
+    world.gates = {"install_dependencies": [install], "run_checks": [check]}
+    world.replies = iter([done(), done()])
+    handle = await on.start()
+    await install.reached.wait()
+    await handle.signal("steer", "use blue")
+    await check.reached.wait()
+    await handle.signal("pause")
+    await until(handle, "PAUSED")
+    await handle.signal("resume")
+    await ready(handle)
+    return handle
+
+
 async def retried(on: Bench, world: World) -> WorkflowHandle:
     """Activities that fail in passing."""
     world.faults = {
@@ -119,6 +138,7 @@ SCENARIOS: dict[str, Scenario] = {
     "lost": lost_sandbox,
     "cancelled": cancelled_build,
     "interrupted": interrupted,
+    "unproven": unproven,
     "retried": retried,
 }
 

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.acting import Acting, side_by_side
     from workflows.ending import Ending, carried_through, end_of, refusal_of
     from workflows.errors import BuildFailed, FailureType, Outcome
+    from workflows.files import ProofReport
     from workflows.journal import Journal
     from workflows.models import BuildRequest, BuildResult, PrepareBuild
     from workflows.ports import Builds, Ledger, Model
@@ -85,10 +86,17 @@ class BuildWorkflow(Steering):
         while True:
             while not await self._turn():
                 pass
-            await self._resting.hold()
-            proof = await self._proof.attempt()
+            proof = await self._prove()
             if proof.passed:
                 return proof.preview_url
+
+    async def _prove(self) -> ProofReport:
+        """Prove the work, anew after a pause cut it short; raises BuildFailed when asked to stop."""
+        while True:
+            await self._resting.hold()
+            proof = await self._proof.attempt()
+            if proof is not None:
+                return proof
 
     async def _prepare(self) -> None:
         state = self.state

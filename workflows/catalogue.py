@@ -1,7 +1,7 @@
 """The tools as the model sees them: names, input models, JSON schema. No I/O, no vendor."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
@@ -23,6 +23,38 @@ COMMAND_SECONDS = 120
 """How long a command runs by default."""
 MAX_COMMAND_SECONDS = 600
 """The longest a foreground command may ask for."""
+
+
+FileType = Literal[
+    "",
+    "c",
+    "cpp",
+    "css",
+    "csv",
+    "go",
+    "html",
+    "java",
+    "js",
+    "json",
+    "kotlin",
+    "md",
+    "php",
+    "py",
+    "ruby",
+    "rust",
+    "sh",
+    "sql",
+    "svelte",
+    "swift",
+    "toml",
+    "ts",
+    "txt",
+    "vue",
+    "xml",
+    "yaml",
+]
+FILE_TYPES: tuple[str, ...] = get_args(FileType)[1:]
+"""What grep's `type` may be; the runner knows their globs."""
 
 
 class ToolInput(BaseModel):
@@ -51,7 +83,7 @@ Number = Annotated[int, Field(le=MAX_FILE_BYTES)]
 
 
 class ReadFile(ToolInput):
-    """Read a text file of the workspace with line numbers. Read a file before you edit it."""
+    """Read a text file of the workspace with line numbers, or look at an image. Read before you edit."""
 
     path: Path
     offset: Annotated[Number, Field(ge=1, description="First line, counted from 1.")] = 1
@@ -94,10 +126,16 @@ class Grep(ToolInput):
         Text,
         Field(max_length=4_096, description="Only files that match, e.g. '*.{js,ts}'; '!*.md' leaves out."),
     ] = ""
+    type: Annotated[
+        FileType,
+        Field(description="Only files of this type; a glob that takes files in goes before it."),
+    ] = ""
     mode: Literal["files", "content", "count"] = "files"
     ignore_case: bool = False
     multiline: Annotated[bool, Field(description="Let a match span lines; . matches a line end too.")] = False
     context: Annotated[int, Field(ge=0, le=20, description="Lines around a match (content mode).")] = 0
+    before: Annotated[int, Field(ge=0, le=20, description="Lines before a match, if not as after it.")] = 0
+    after: Annotated[int, Field(ge=0, le=20, description="Lines after a match, if not as before it.")] = 0
     head_limit: Annotated[int, Field(ge=1, le=MAX_MATCHES_ASKED, description="Lines to return.")] = (
         MAX_MATCHES
     )

@@ -1,6 +1,6 @@
 """Proof instead of claim: the software is installed, checked and started in a fresh sandbox.
 
-Only source is restored into it, so that an undeclared dependency is found.
+Only source is restored into it, so that an undeclared dependency is found. Whoever speaks cuts it short.
 """
 
 from temporalio import workflow
@@ -22,6 +22,16 @@ STEPS = (
     (Checks.start_preview, "start the app", options.START_PREVIEW),
 )
 """Each needs the one before it to have passed."""
+HEARS_ALL = "proof hears pause and steer"
+"""Marks runs whose proof heeds everyone; in those that began before, it heeds a stop only."""
+UNPROVEN = (
+    "[checks] The proof of your work was cut short, as the founder spoke. "
+    "It begins anew once you end your turn."
+)
+
+
+class _Interrupted(Exception):
+    """Someone spoke while a proof was under way."""
 
 
 class Proof:
@@ -31,15 +41,25 @@ class Proof:
         self._state = state
         self._journal = journal
         self._workspace = workspace
+        self._hears_all = False
 
-    async def attempt(self) -> ProofReport:
-        """Save, pause the building sandbox, and prove; raises BuildFailed after too many failures."""
+    async def attempt(self) -> ProofReport | None:
+        """Save, pause the building sandbox, and prove; none when it is to be proven again after a pause.
+
+        Raises BuildFailed after too many failures, or when asked to stop.
+        """
         state = self._state
+        self._hears_all, state.heard = workflow.patched(HEARS_ALL), state.interrupts
+        if self._hears_all and state.unheard:
+            return ProofReport(passed=False)
         await self._workspace.pause()
         state.proofs += 1
         state.go_forward()
         await self._journal.enter(Status.DEPS)
-        report = await self._in_fresh_sandbox()
+        try:
+            report = await self._in_fresh_sandbox()
+        except _Interrupted:
+            return await self._give_up()
         if not report.passed:
             await self._back_to_code(report)
         return report
@@ -67,7 +87,7 @@ class Proof:
         )
         report = ProofReport(passed=False)
         for run, summary, limits in STEPS:
-            heed_stop(state)
+            self._hear()
             if run is Checks.run_checks and state.status is Status.DEPS:
                 await self._journal.enter(Status.CHECKS)
             activity = workflow.start_activity_method(run, step, summary=summary, **limits)
@@ -77,17 +97,44 @@ class Proof:
         return report
 
     async def _heed(self, step: ActivityHandle[ProofReport]) -> ProofReport:
-        """Await a step of the proof; a stop cuts it short."""
-        state = self._state
+        """Await a step of the proof, which whoever speaks cuts short; raises _Interrupted then."""
         try:
-            return await heeding(step, lambda: state.stop_reason is not None)
+            report = await heeding(step, self._is_interrupted)
+        except ActivityError:
+            self._hear()
+            raise
         finally:
-            heed_stop(state)
+            heed_stop(self._state)
+        self._hear()
+        return report
+
+    def _is_interrupted(self) -> bool:
+        state = self._state
+        return state.is_interrupted if self._hears_all else state.stop_reason is not None
+
+    def _hear(self) -> None:
+        heed_stop(self._state)
+        if self._is_interrupted():
+            raise _Interrupted
+
+    async def _give_up(self) -> ProofReport | None:
+        """Leave a proof that was cut short; it does not count, and the model first reads what was said."""
+        state = self._state
+        await self._drop_sandbox()
+        state.proofs -= 1
+        await self._journal.enter(Status.CODE, "the proof was interrupted")
+        if not state.unheard:
+            return None
+        state.note(UNPROVEN)
+        return ProofReport(passed=False)
+
+    async def _drop_sandbox(self) -> None:
+        await self._workspace.kill(self._state.check_sandbox)
+        self._state.check_sandbox = None
 
     async def _back_to_code(self, report: ProofReport) -> None:
         state = self._state
-        await self._workspace.kill(state.check_sandbox)
-        state.check_sandbox = None
+        await self._drop_sandbox()
         if state.proofs >= guard.MAX_PROOFS:
             raise BuildFailed(
                 Outcome.CHECKS_FAILED, f"The checks failed {state.proofs} times; the last: {report.summary}"

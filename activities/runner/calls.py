@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Generator
 
+from . import reserve
 from .claims import Claim, open_claim
 from .dispatch import answer
 from .failures import RunnerFailure
 from .outcomes import Refusal, outcome
-from .state import locked, open_state
+from .state import State, locked, open_state
 
 
 def call(request: dict[str, Any]) -> dict[str, Any]:
@@ -16,16 +18,27 @@ def call(request: dict[str, Any]) -> dict[str, Any]:
 
     A first caller that names `inline` gets with it what `pending` answers: it is spared the question.
     """
-    claim = open_claim(open_state(request), request["claim"])
+    state = open_state(request)
+    room = reserve.given if request.get("tool") == "bash" else _untouched
+    with room(state):
+        claim = open_claim(state, request["claim"])
     with locked(claim.path("lock")):
         recorded = claim.result()
         if recorded is not None:
             return recorded
-        result = _run(claim, request)
+        with room(state):
+            result = _run(claim, request)
         if request.get("capture", True) and result["status"] != "refused":
             result.update(_capture(request))
-        claim.record(result)
+        with room(state):
+            claim.record(result)
         return {**result, "pending": _pending(request)} if "inline" in request else result
+
+
+@contextmanager
+def _untouched(_: State) -> Generator[None, None, None]:
+    """Leave what is set aside to commands: a file written into it would leave none to delete with."""
+    yield
 
 
 def interrupt(request: dict[str, Any]) -> dict[str, Any]:

@@ -74,8 +74,12 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
     packer = Packer(state, known=known, pack_bytes=limits.pack_bytes, most=limits.changed_bytes)
     root = os.fsencode(state.workspace)
     seen = Look(root, before=last.rows, rules=rules, packer=packer)
-    with frozen(state):
-        seen.look(scan(root, most=limits.entries))
+    try:
+        with frozen(state):
+            seen.look(scan(root, most=limits.entries))
+    except BaseException:
+        packer.abandon()
+        raise
     changed = _count_changes(last.rows, seen.after)
     number = _commit(state, last, index.Index(0, created, seen.after), packer.packs, changed=changed)
     return {

@@ -108,7 +108,9 @@ def _describe(claim: Claim, request: dict[str, Any], ended: dict[str, Any]) -> d
         return outcome("done", text, cwd=_cwd(claim), output_path=log, log_path=log)
     note = "" if background else _keep_cwd(claim)
     if ended["stopped"]:
-        head = f"The command was stopped: {ended['stopped']}. For a server or a long job set background."
+        head = (
+            f"The command was stopped: {ended['stopped']}. For a server or a long job set background to true."
+        )
         return _with_output(claim, outcome("timeout", "", cwd=_cwd(claim)), head=head)
     head = f"Exit code {code}" if code else ""
     result = outcome("done", "", exit_code=code, is_error=code != 0, cwd=_cwd(claim))

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import Any, Dict, Generator, Optional, Set, Tuple
+from typing import Any, Dict, Generator, List, Optional, Set, Tuple
 
 from .state import State
 
@@ -27,6 +27,9 @@ PROGRAMS = (
 """Looked for on PATH, in this order."""
 MAX_MESSAGE = 16 * 1024 * 1024
 """The longest message that is taken from a browser, bytes."""
+KEPT_ERRORS = 3
+"""Errors of a page's console that are kept in words."""
+MAX_ERROR_CHARS = 300
 # A browser takes questions on descriptor 3 and answers on 4.
 _TO_PIPE = 'exec 3<&0 4>&1 </dev/null >/dev/null 2>&1; exec "$@"'
 _ARGUMENTS = (
@@ -91,14 +94,19 @@ class Browser:
         self._session = ""
         self._buffer = b""
         self._seen: Set[Tuple[str, str]] = set()
+        self.errors: List[str] = []
+        """The first errors of the page's console."""
+        self.error_count = 0
 
     def open_page(self) -> None:
         """Open an empty page with no cookies, which later questions are about."""
         self._session = ""
+        self.errors, self.error_count = [], 0
         context = self.ask("Target.createBrowserContext")["browserContextId"]
         page = self.ask("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
-        self.ask("Page.enable")
+        for domain in ("Page", "Runtime", "Log"):
+            self.ask(f"{domain}.enable")
         self.ask("Page.setLifecycleEventsEnabled", enabled=True)
 
     def ask(self, method: str, **parameters: Any) -> Dict[str, Any]:
@@ -134,11 +142,16 @@ class Browser:
         return True
 
     def _next(self) -> Dict[str, Any]:
-        """Give the next message; how far a document has come is noted."""
+        """Give the next message; how far a document has come, and what its console says, is noted."""
         message: Dict[str, Any] = json.loads(self._read())
         if message.get("method") == "Page.lifecycleEvent":
             event = message["params"]
             self._seen.add((event["name"], event["loaderId"]))
+        elif message.get("sessionId") == self._session:
+            error = _error(str(message.get("method")), message.get("params") or {})
+            if error is not None:
+                self.error_count += 1
+                self.errors = [*self.errors, error[:MAX_ERROR_CHARS]][:KEPT_ERRORS]
         return message
 
     def _read(self) -> bytes:
@@ -151,3 +164,16 @@ class Browser:
                 raise BrowserFailed("it answered too much")
         message, _, self._buffer = self._buffer.partition(b"\0")
         return message
+
+
+def _error(event: str, given: Dict[str, Any]) -> Optional[str]:
+    """Give the text of an event that is an error of the page's console."""
+    if event == "Runtime.exceptionThrown":
+        thrown: Dict[str, Any] = given["exceptionDetails"]
+        described: Dict[str, Any] = thrown.get("exception") or {}
+        return str(described.get("description") or thrown.get("text")).split("\n")[0]
+    if event == "Runtime.consoleAPICalled" and given["type"] in ("error", "assert"):
+        return " ".join(str(one.get("value", one.get("description", ""))) for one in given["args"])
+    if event == "Log.entryAdded" and given["entry"]["level"] == "error":
+        return f"{given['entry']['text']} {given['entry'].get('url', '')}".strip()
+    return None

@@ -8,6 +8,7 @@ from typing import Any, Iterator, NamedTuple
 
 from .confine import read_regular
 from .deadline import SEARCH_SECONDS, deadline
+from .kinds import globs_of
 from .outcomes import Refusal
 from .state import State
 from .text import clean
@@ -38,17 +39,20 @@ class _Text(NamedTuple):
     """Matching lines; matches where a match may span lines."""
 
 
-def search(state: State, request: dict[str, Any], start: str) -> Iterator[str]:
-    """Give the lines that ripgrep would; raises Refusal for a bad expression or when the time is over."""
+def search(state: State, request: dict[str, Any], start: str, context: tuple[int, int]) -> Iterator[str]:
+    """Give the lines that ripgrep would, with so many before and after a match in content mode.
+
+    Raises Refusal for a bad expression or when the time is over.
+    """
     wanted = _compile(request)
-    context = request.get("context", 0) if request.get("mode") == "content" else 0
+    context = context if request.get("mode") == "content" else (0, 0)
     separated = False
     with deadline(SEARCH_SECONDS):
         for name in _names(state, request, start):
             found = _look(state, request, name, wanted)
             if found is None or not found.hits:
                 continue
-            if context and separated:
+            if any(context) and separated:
                 yield "--"
             separated = True
             yield from _show(found, request.get("mode", "files"), context)
@@ -74,11 +78,14 @@ def _names(state: State, request: dict[str, Any], start: str) -> Iterator[str]:
         yield start
         return
     glob: str = request["glob"]
+    # As with ripgrep, a glob that takes files in goes before the type.
+    kinds = globs_of(request.get("type") or "") if glob.startswith("!") or not glob else []
+    of_type = expression("{" + ",".join(kinds) + "}") if kinds else None
     wanted = expression(glob.lstrip("!").rstrip("/" if glob.startswith("!") else "") or "**")
     for relative, _ in walk(root, named=f"{start}/{glob}"):
         path = os.path.normpath(os.path.join(start, relative))
         matches = _lies_in(wanted, path, glob) if glob.startswith("!") else wanted.fullmatch(path)
-        if bool(matches) != glob.startswith("!"):
+        if bool(matches) != glob.startswith("!") and (of_type is None or of_type.fullmatch(path)):
             yield path
 
 
@@ -128,7 +135,7 @@ def _spans(text: str, wanted: re.Pattern[str]) -> tuple[list[int], int]:
     return sorted(touched), count
 
 
-def _show(found: _Text, mode: str, context: int) -> Iterator[str]:
+def _show(found: _Text, mode: str, context: tuple[int, int]) -> Iterator[str]:
     if mode == "files":
         yield found.name
     elif mode == "count":
@@ -137,13 +144,14 @@ def _show(found: _Text, mode: str, context: int) -> Iterator[str]:
         yield from _content(found, context)
 
 
-def _content(found: _Text, context: int) -> Iterator[str]:
+def _content(found: _Text, context: tuple[int, int]) -> Iterator[str]:
     marked, last = set(found.hits), -1
-    around = {near for hit in found.hits for near in range(max(0, hit - context), hit + context + 1)}
+    before, after = context
+    around = {near for hit in found.hits for near in range(max(0, hit - before), hit + after + 1)}
     for number in sorted(around):
         if number >= len(found.lines):
             return
-        if context and last >= 0 and number > last + 1:
+        if any(context) and last >= 0 and number > last + 1:
             yield "--"
         last = number
         sign = ":" if number in marked else "-"

@@ -6,7 +6,9 @@ Only a port of this sandbox is looked at. Answers `status`: taken, nobody (liste
 from __future__ import annotations
 
 import base64
-from typing import Any, Dict
+import json
+from contextlib import suppress
+from typing import Any, Dict, Tuple, cast
 
 from .devtools import Browser, BrowserFailed, find_browser, opened
 from .listening import answering_host, listening
@@ -23,6 +25,12 @@ LOAD_SECONDS = 10.0
 """How long a page may load; what is there then is taken."""
 IDLE_SECONDS = 3.0
 """How long a loaded page may go on fetching."""
+READ_MS = 2_000
+_SAYS = """JSON.stringify({
+    title: document.title.slice(0, 300),
+    text: document.body ? document.body.innerText.slice(0, 1000) : "",
+    status: (performance.getEntriesByType("navigation")[0] || {}).responseStatus || 0,
+})"""
 
 
 def screenshot(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -40,17 +48,19 @@ def screenshot(request: Dict[str, Any]) -> Dict[str, Any]:
     try:
         with opened(program, seconds=float(request.get("seconds", SECONDS))) as browser:
             screens: Dict[str, Any] = request.get("screens") or SCREENS
-            shots = {name: _take(browser, url, *size) for name, size in screens.items()}
+            looks = {name: _take(browser, url, *size) for name, size in screens.items()}
     except (BrowserFailed, ValueError, KeyError) as error:
         return _answer("failed", f"The sandbox's browser failed: {error}.")
-    return {**_answer("taken", ""), "images": shots}
+    images, seen = ({name: look[part] for name, look in looks.items()} for part in (0, 1))
+    return {**_answer("taken", ""), "images": images, "seen": seen}
 
 
 def _answer(status: str, text: str) -> Dict[str, Any]:
-    return {"status": status, "text": text, "images": {}}
+    return {"status": status, "text": text, "images": {}, "seen": {}}
 
 
-def _take(browser: Browser, url: str, width: int, height: int) -> str:
+def _take(browser: Browser, url: str, width: int, height: int) -> Tuple[str, Dict[str, Any]]:
+    """Give the image and what the page says of itself."""
     browser.open_page()
     browser.ask(
         "Emulation.setDeviceMetricsOverride",
@@ -67,8 +77,19 @@ def _take(browser: Browser, url: str, width: int, height: int) -> str:
     for quality in QUALITIES:
         image = str(browser.ask("Page.captureScreenshot", format="webp", quality=quality)["data"])
         if len(base64.b64decode(image)) <= MAX_IMAGE_BYTES:
-            return image
+            return image, _read(browser)
     raise BrowserFailed("the image is too large")
+
+
+def _read(browser: Browser) -> Dict[str, Any]:
+    """Give title, HTTP status, text and console errors; a page whose script does not answer says less."""
+    found: Any = None
+    with suppress(BrowserFailed, ValueError, KeyError):
+        asked = browser.ask("Runtime.evaluate", expression=_SAYS, returnByValue=True, timeout=READ_MS)
+        found = json.loads(str(asked["result"]["value"]))
+    says = cast("Dict[str, Any]", found) if isinstance(found, dict) else {}
+    seen: Dict[str, Any] = {name: says.get(name) for name in ("title", "status", "text")}
+    return {**seen, "errors": browser.errors, "error_count": browser.error_count}
 
 
 def _load(browser: Browser, loader: str) -> None:

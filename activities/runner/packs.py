@@ -9,9 +9,10 @@ import hashlib
 import os
 import stat
 import zlib
+from contextlib import suppress
 from typing import BinaryIO, Iterator, NamedTuple
 
-from .state import State
+from .state import State, remove
 
 CHUNK = 1024 * 1024
 GZIP = 31
@@ -97,6 +98,14 @@ class Packer:
         self.names[self._placeholder()] = digest
         self.packs.append({"sha256": digest, "bytes": self._size})
         self._file = None
+
+    def abandon(self) -> None:
+        """Delete the open pack, as when the disk is full."""
+        if self._file is not None:
+            remove(self._file.name)
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
 
     def _store(self, file: BinaryIO) -> tuple[str, int, Place]:
         file.seek(0)

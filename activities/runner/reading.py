@@ -1,9 +1,11 @@
-"""`read_file`: a text file with line numbers, as much as one answer holds."""
+"""`read_file`: a text file with line numbers, as much as one answer holds; or an image."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
+from . import images
 from .confine import read_regular, resolve
 from .ledger import digest, note_seen
 from .outcomes import Refusal
@@ -17,17 +19,29 @@ MAX_LINE_CHARS = 2_000
 
 
 def read_file(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer with numbered lines; the model may edit the file from then on."""
+    """Answer with numbered lines; the model may edit the file from then on. An image comes in base64."""
     state = open_state(request)
     path = request["path"]
     try:
         real = resolve(state, path, logs=True)
         content = read_regular(real, path)
+        image = images.look(content, path)
+        if image is not None:
+            return _show(content, path, image)
         text = _number(content, path, request.get("offset", 1), request.get("limit", MAX_LINES))
     except Refusal as refusal:
         return {"text": str(refusal), "is_error": True}
     note_seen(state, real, digest(content))
     return {"text": text, "is_error": False}
+
+
+def _show(content: bytes, path: str, image: images.Image) -> dict[str, Any]:
+    text = f"{path}: {image.media_type}, {image.width}x{image.height}, {len(content)} bytes"
+    return {
+        "text": text,
+        "is_error": False,
+        "image": {**image._asdict(), "data": b64encode(content).decode()},
+    }
 
 
 def _number(content: bytes, path: str, offset: int, limit: int) -> str:

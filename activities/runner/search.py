@@ -13,6 +13,7 @@ from typing import Any, Iterator
 
 from .confine import MAX_FILE_BYTES, read_regular, require_text, resolve, shown
 from .deadline import SEARCH_SECONDS, too_slow
+from .kinds import globs_of
 from .outcomes import Refusal
 from .state import State, open_state
 from .text import MAX_OUTPUT_CHARS, clean, shorten
@@ -70,7 +71,7 @@ def _search(state: State, request: dict[str, Any]) -> Iterator[str]:
     if program is None:
         from .fallback import search
 
-        return search(state, request, start)
+        return search(state, request, start, around(request))
     return _run(_arguments(program, request, start), state.workspace)
 
 
@@ -91,9 +92,12 @@ def _arguments(program: str, request: dict[str, Any], start: str) -> list[str]:
         arguments.append("--multiline")
     if request.get("multiline"):
         arguments.append("--multiline-dotall")
-    glob = request["glob"]
+    glob, kind = request["glob"], request.get("type") or ""
     if glob:
         arguments.append(f"--glob={glob}")
+    if kind:
+        added = [f"--type-add={kind}:{each}" for each in globs_of(kind)]
+        arguments += [f"--type-clear={kind}", *added, f"--type={kind}"]
     # A later glob wins: what is skipped must stand after one that takes everything in.
     arguments += [f"--glob=!{name}/" for name in sorted(skipped(f"{start}/{glob}"))]
     return [*arguments, "-e", request["pattern"], "--", start]
@@ -102,11 +106,18 @@ def _arguments(program: str, request: dict[str, Any], start: str) -> list[str]:
 def _mode(request: dict[str, Any]) -> list[str]:
     mode = request.get("mode", "files")
     if mode == "content":
-        context = f"--context={request.get('context', 0)}"
-        return ["--line-number", "--no-heading", "--with-filename", context]
+        before, after = around(request)
+        context = [f"--before-context={before}", f"--after-context={after}"]
+        return ["--line-number", "--no-heading", "--with-filename", *context]
     if mode == "count":
         return ["--count-matches" if request["spans"] else "--count", "--with-filename"]
     return ["--files-with-matches"]
+
+
+def around(request: dict[str, Any]) -> tuple[int, int]:
+    """Give how many lines before and after a match are wanted."""
+    context = request.get("context", 0)
+    return request.get("before") or context, request.get("after") or context
 
 
 def _run(arguments: list[str], cwd: str) -> Iterator[str]:

@@ -56,8 +56,12 @@ def open_state(request: dict[str, Any]) -> State:
 def write_atomic(path: str, data: bytes) -> None:
     """Replace a file in one step, so that a reader or a crash sees the old or the new one."""
     temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(data)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+    except OSError:
+        remove(temporary)
+        raise
     os.replace(temporary, path)
 
 

@@ -138,6 +138,9 @@ def test_timeout_kills_and_keeps_the_output(box: Box):
     answer = box.bash("a", "echo begun; sleep 600 & echo $! > pid; wait", timeout_seconds=1)
 
     assert (answer["status"], answer["exit_code"], answer["is_error"]) == ("timeout", None, True)
+    assert (
+        "it ran longer than 1 seconds. For a server or a long job set background to true." in answer["text"]
+    )
     assert answer["text"].endswith("\nbegun")
     assert not alive(lines(box.workspace / "pid")[0])
 

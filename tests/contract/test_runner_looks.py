@@ -16,6 +16,9 @@ import pytest
 from activities.screenshots import find_browser
 from tests.runner_box import Box, until
 
+SAYING = b"""<title>Say</title><p id=p></p>xxxxx<script>throw Error("odd")</script><script>
+p.innerText = innerWidth > 1000 ? "wide" : "narrow"; console.error("logged", 1); console.assert(false, "no");
+console.log("nothing"); console.error("y".repeat(5000)); console.error("z")</script>"""
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine")
 
 
@@ -75,6 +78,38 @@ def test_a_page_is_taken_on_a_desktop_and_on_a_phone(tmp_path: Path, host: str):
     assert all(image[:4] == b"RIFF" and image[8:12] == b"WEBP" for image in images.values())
     assert App.asked.count("/x?y=1") == 2
     assert ["/width?1280", "/width?390"] == [path for path in App.asked if path.startswith("/width")]
+
+
+@needs_browser
+def test_what_a_page_says_is_told_with_its_image(tmp_path: Path):
+    """Title, status, text and console errors of each screen: what it logs, throws or lacks."""
+    page, App.page = App.page, SAYING
+    try:
+        with app() as port:
+            answer = Box(tmp_path).run("screenshot", port=port, path="/broken")
+    finally:
+        App.page = page
+    desktop, mobile = answer["seen"]["desktop"], answer["seen"]["mobile"]
+
+    assert ("Say", 500) == (desktop["title"], desktop["status"])
+    assert desktop["text"].startswith("wide")
+    assert mobile["text"].startswith("narrow")
+    assert (6, 3) == (desktop["error_count"], len(desktop["errors"]))
+    assert {"Error: odd", "logged 1"} <= {*desktop["errors"]}
+    assert [True] * 3 == [len(each) <= 300 for each in desktop["errors"]]
+
+
+@needs_browser
+def test_a_page_whose_script_lies_is_taken_all_the_same(tmp_path: Path):
+    """It says less."""
+    page, App.page = App.page, b"<script>JSON.stringify = () => { throw 1 }; Array.prototype.map = 5</script>"
+    try:
+        with app() as port:
+            answer = Box(tmp_path).run("screenshot", port=port)
+    finally:
+        App.page = page
+
+    assert ("taken", None) == (answer["status"], answer["seen"]["desktop"]["title"])
 
 
 @needs_browser

@@ -1,13 +1,17 @@
 """grep and glob: the same answers with ripgrep and without."""
 
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from activities.runner.kinds import KINDS, globs_of
 from tests.runner_box import Box
+from workflows.catalogue import FILE_TYPES
 
 
 @pytest.fixture(params=["rg", "python"])
@@ -62,6 +66,23 @@ def box(tmp_path: Path, request: pytest.FixtureRequest) -> Box:
             {"pattern": "todo|view", "mode": "content", "context": 1, "glob": "src/*"},
             "src/app.py-2-TODO = 1\nsrc/app.py:3:# todo later\n--\nsrc/view.js:1:// TODO view",
         ),
+        (
+            {"pattern": "^TODO", "path": "src/app.py", "mode": "content", "after": 1},
+            "src/app.py:2:TODO = 1\nsrc/app.py-3-# todo later",
+        ),
+        (
+            {"pattern": "todo|view", "mode": "content", "before": 1, "after": 0, "glob": "src/*"},
+            "src/app.py-2-TODO = 1\nsrc/app.py:3:# todo later\n--\nsrc/view.js:1:// TODO view",
+        ),
+        (
+            {"pattern": "^TODO", "path": "src/app.py", "mode": "content", "context": 1, "before": 2},
+            "src/app.py-1-import os\nsrc/app.py:2:TODO = 1\nsrc/app.py-3-# todo later",
+        ),
+        ({"pattern": "TODO", "type": "py"}, "src/app.py"),
+        ({"pattern": "TODO", "type": "sh"}, ".env"),
+        ({"pattern": "TODO", "type": "js", "glob": "*.py"}, "src/app.py"),
+        ({"pattern": "TODO", "type": "js", "glob": "!src/deep"}, "src/view.js"),
+        ({"pattern": "TODO", "type": "rust"}, "No matches found"),
         ({"pattern": "TODO", "offset": 2, "head_limit": 2}, "src/app.py\nsrc/view.js"),
         ({"pattern": "TODO", "offset": 9}, "No matches found after the first 9 lines"),
         (
@@ -78,6 +99,31 @@ def test_grep(box: Box, given: dict[str, Any], expected: str):
     answer = box.run("grep", **given)
 
     assert answer == {"text": expected, "is_error": False}
+
+
+def test_types_are_ripgreps_own_and_those_that_the_model_is_told():
+    """A type means the same with and without ripgrep, and each that may be asked for is known."""
+    asked = [str(Path(sys.prefix, "bin", "rg")), "--type-list"]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    known = dict(line.split(": ", 1) for line in listed)
+
+    assert {kind: known[kind].split(", ") for kind in KINDS} == {kind: globs_of(kind) for kind in KINDS}
+    assert tuple(KINDS) == FILE_TYPES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_a_type_are_the_same_both_ways(box: Box, kind: str):
+    """Each name that a type's globs could mean is found, or not, alike."""
+    names = {
+        re.sub(r"\[(.).*?\]", r"\1", glob).replace("*", "x") for each in KINDS for glob in globs_of(each)
+    }
+    for name in names:
+        (box.workspace / name).write_text("needle\n")
+    found = box.run("grep", pattern="needle", type=kind, head_limit=2_000)["text"].splitlines()
+    asked = [str(Path(sys.prefix, "bin", "rg")), "--files", "--hidden", "--no-ignore", f"--type={kind}"]
+    listed = subprocess.run(asked, cwd=box.workspace, capture_output=True, text=True, check=True).stdout
+
+    assert set(found) == set(listed.splitlines()) & names
 
 
 @pytest.mark.parametrize("mode", ["files", "content", "count"])

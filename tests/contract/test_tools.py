@@ -16,9 +16,12 @@ from activities.screenshots import Screenshots, find_browser
 from activities.tables import documents, phases
 from activities.tools import Tools
 from tests.contract.conftest import Bench
+from tests.runner_images import png
 from workflows.errors import FailureType
 from workflows.files import SandboxRef
 from workflows.turns import ToolOutcome
+
+PAGE = "<title>Hi</title><h1>Hello</h1><script>throw Error('odd')</script>"
 
 
 async def result_of(bench: Bench, head: int, use: str) -> dict:
@@ -278,7 +281,7 @@ def blind(bench: Bench) -> Bench:
     return replace(bench, tools=tools)
 
 
-async def serving(bench: Bench, page: str = "<h1>Hello</h1>", *, browser: str | None = None) -> SandboxRef:
+async def serving(bench: Bench, page: str = PAGE, *, browser: str | None = None) -> SandboxRef:
     """A sandbox with an app on port 8000, and with this script, or nothing, in place of its browser."""
     sandbox = await bench.create()
     await bench.use(sandbox, "write_file", {"path": "index.html", "content": page})
@@ -305,7 +308,10 @@ async def require_images(bench: Bench, blocks: list[dict]) -> None:
     assert ["text", "image", "image"] == [block["type"] for block in blocks]
     assert {"image/webp"} == {block["source"]["media_type"] for block in blocks[1:]}
     assert all(base64.b64decode(block["source"]["data"])[8:12] == b"WEBP" for block in blocks[1:])
-    lines = blocks[0]["text"].splitlines()
+    *about, desktop, mobile = blocks[0]["text"].splitlines()
+    lines = [desktop, mobile]
+    assert all(" HTTP 200, title 'Hi', it reads 'Hello', " in line for line in about)
+    assert all("console error" in line and "Error: odd" in line for line in about)
     assert ["desktop: 1280x800", "mobile: 390x844"] == [line.partition(",")[0] for line in lines]
     assert all([await bench.objects.size(line.rpartition(" ")[2]) for line in lines])
 
@@ -336,7 +342,7 @@ async def test_the_sandboxs_own_browser_shows_the_app_on_two_screens(bench: Benc
 async def test_without_the_sandboxs_browser_the_workers_looks_from_outside(bench: Bench, browser: str):
     """The images are the same; the neighbours of the worker's machine are out of the page's reach."""
     async with _neighbour() as (address, visitors):
-        page = f"<h1>Hello</h1><img src='{address}/img'><script src='{address}/script'></script>"
+        page = f"{PAGE}<img src='{address}/img'><script src='{address}/script'></script>"
         sandbox = await serving(bench, page, browser=browser)
 
         _, blocks = await looked(bench, sandbox)
@@ -354,6 +360,20 @@ async def test_a_page_that_is_not_there_is_an_error_result(bench: Bench):
     assert outcome.is_error
     assert outcome.preview.startswith("Nothing answers on port 8000 in the sandbox. Open ports: ")
     assert outcome.preview.endswith("Start the app in the background first, or name its port.")
+
+
+async def test_an_image_of_the_workspace_is_shown_as_a_screenshot_is(bench: Bench):
+    """The model sees it, the bucket keeps it, and history gets a line."""
+    sandbox = await bench.create()
+    await bench.client.write(sandbox.sandbox_id, f"{sandbox.workspace}/logo.png", png())
+    head = await bench.reply(("t1", "read_file", {"path": "logo.png"}))
+    outcome = await bench.run(sandbox, head, "t1", "read_file")
+    text, image = (await result_of(bench, head, "t1"))["content"]
+
+    assert text["text"].startswith(f"logo.png: image/png, 3x2, {len(png())} bytes, kept as screenshots/")
+    assert await bench.objects.size(text["text"].rpartition(" ")[2]) == len(png())
+    assert ("image/png", png()) == (image["source"]["media_type"], base64.b64decode(image["source"]["data"]))
+    assert len(outcome.model_dump_json()) < 1_000
 
 
 async def test_what_a_command_promises_can_be_read(bench: Bench):

@@ -7,16 +7,29 @@ import pytest
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
+from activities.screenshots import find_browser
+from workflows.catalogue import is_changing
 from workflows.turns import ToolCall, ToolRun
 
+HANGING = """mkdir -p ~/bin && cat > ~/bin/python3 << 'END'
+#!/bin/sh
+case "$*" in *read_file*|*grep*|*glob*|*screenshot*) echo begun > ~/workspace/begun.txt; exec sleep 300;; esac
+exec /usr/bin/env -S PATH=/usr/local/bin:/usr/bin:/bin:/opt/nightshift/bin python3 "$@"
+END
+chmod +x ~/bin/python3; echo 'PATH=~/bin:$PATH' > ~/.profile"""
+"""Has the runner hang for whatever only looks."""
 LONG = "echo before; echo begun > begun.txt; sleep 300; echo after > after.txt"
 USE = "toolu_interrupted"
 
 
 async def _begin(bench, sandbox, command: str):
     """Run a command as the workflow does; gives the activity's environment, its task and its request."""
-    head = await bench.reply((USE, "bash", {"command": command}))
-    call = ToolCall(tool_use_id=USE, tool="bash", label=command, changing=True)
+    return await _begin_tool(bench, sandbox, "bash", {"command": command})
+
+
+async def _begin_tool(bench, sandbox, tool: str, given: dict):
+    head = await bench.reply((USE, tool, given))
+    call = ToolCall(tool_use_id=USE, tool=tool, label=tool, changing=is_changing(tool))
     request = ToolRun(build_id=bench.build_id, head=head, call=call, sandbox=sandbox)
     environment = ActivityEnvironment()
     return environment, asyncio.create_task(environment.run(bench.tools.run_tool, request)), request
@@ -47,6 +60,50 @@ async def test_a_running_command_is_killed_and_what_it_did_is_kept(bench):
     assert "The founder interrupted" in result.body
     assert "before" in result.body
     assert "begun.txt\n0\n" == listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("tool", "given"),
+    [
+        ("read_file", {"path": "a"}),
+        ("grep", {"pattern": "a"}),
+        ("glob", {"pattern": "*"}),
+        ("take_screenshot", {}),
+    ],
+)
+async def test_a_call_that_only_looks_is_dropped_at_once(bench, tool, given):
+    """A search or a look that hangs ends within two seconds of the word, with its one error result."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, HANGING)
+    environment, running, request = await _begin_tool(bench, sandbox, tool, given)
+    await _until_begun(bench, sandbox)
+    async with asyncio.timeout(2):
+        environment.cancel(cancellation_details=ActivityCancellationDetails(cancel_requested=True))
+        outcome = await running
+    result = await bench.transcript.result(request.head, USE)
+
+    assert (True, True) == (outcome.interrupted, outcome.is_error)
+    assert "The founder interrupted" in result.body
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine")
+async def test_a_page_that_never_loads_in_the_workers_browser_is_left_at_once(bench):
+    """A look from outside ends within two seconds, too."""
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        looking = asyncio.create_task(bench.tools._screenshots._look_from_outside(url, ""))
+        await asked.wait()
+        looking.cancel()
+        _, pending = await asyncio.wait({looking}, timeout=2)
+
+    assert not pending
 
 
 async def test_a_worker_that_stops_leaves_the_command_to_the_next(bench):

@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.events import Event, EventStream
 from activities.settings import Settings
 from starter.waiting import Waits
-from starter.watching import LINES, Watch, line_of
+from starter.watching import LINES, Retelling, Watch, line_of
 
 NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 
@@ -101,6 +101,26 @@ def test_an_agent_s_text_is_no_markup():
     assert "… [bold]see[/bold] [1]" == said("agent.thinking", text="[bold]see[/bold] [1]")
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "marked"),
+    [
+        ({"turn": 1, "call": "5.1"}, {"turn": 1, "call": "5.2"}, True),
+        ({"turn": 1, "call": "5.1"}, {"turn": 1, "call": "9.1"}, True),
+        ({"turn": 1, "call": "5.1"}, {"turn": 1, "call": "5.1"}, False),
+        ({"turn": 1, "call": "5.1"}, {"turn": 2, "call": "9.1"}, False),
+        ({"turn": 1}, {"turn": 1}, False),
+        ({"turn": 1, "call": "5.1"}, {"call": "7.1"}, False),
+    ],
+)
+def test_a_reply_that_is_told_anew_is_marked(first: dict, then: dict, marked: bool):  # noqa: FBT001 a case
+    """A retry after a cut line or a killed worker, or another call after a word of the founder."""
+    retelling = Retelling()
+    events = [Event(id="1-0", type="agent.thinking", at=NOON, fields=each) for each in (first, then, then)]
+    lines = [retelling.line_before(event) for event in events]
+
+    assert [False, marked, False] == [line is not None for line in lines]
+
+
 # --- a build that stands still, or whose events cannot be read ------------------------------------------
 
 RUNNING, COMPLETED = WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED
@@ -120,6 +140,9 @@ class Stream:
 
     def __init__(self, *reads: list[Event] | Exception) -> None:
         self._reads = [*reads]
+
+    async def gone(self, build_id: str) -> int:
+        return 0
 
     async def read(self, build_id: str, after: str = "0", *, wait: timedelta | None = None) -> list[Event]:
         found = self._reads.pop(0) if self._reads else []

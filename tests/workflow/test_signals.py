@@ -9,6 +9,7 @@ from tests.fakes import Gate, World, acts, call, done, refused
 from tests.handles import failure, ready, until, until_event
 from workflows import guard
 from workflows.models import BuildStatus, SetLimit, TimelineEntry
+from workflows.proof import UNPROVEN
 from workflows.steering import MAX_UNHEARD_CHARS
 from workflows.turns import Refusal
 
@@ -157,7 +158,10 @@ async def test_pause_holds_before_the_proof(bench):
     assert not proving
 
 
-@pytest.mark.parametrize("step", ["install_dependencies", "run_checks", "start_preview"])
+STEPS = ["install_dependencies", "run_checks", "start_preview"]
+
+
+@pytest.mark.parametrize("step", STEPS)
 async def test_stop_during_the_proof(bench, step):
     """A stop cuts the running step of the proof short, and both sandboxes are killed."""
     gate = Gate()
@@ -172,6 +176,75 @@ async def test_stop_during_the_proof(bench, step):
     assert step == [name for name in world.attempts if name in ("run_checks", "start_preview", step)][-1]
     assert {"sbx-1", "sbx-2"} == set(world.killed)
     assert 1 == len(world.finished)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_pause_during_the_proof_cuts_it_and_has_it_repeated(bench, step):
+    """The running step ends at once and its sandbox is killed; on `resume` all is proven in a fresh one."""
+    gate = Gate()
+    world = World(gates={step: [gate]})
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await handle.signal("pause")
+        paused = await until(handle, "PAUSED")
+        killed = list(world.killed)
+        await handle.signal("resume")
+        result = await ready(handle)
+
+    assert ("CODE", ["sbx-2"]) == (paused.stage, killed)
+    assert [*STEPS[: STEPS.index(step) + 1], *STEPS] == [name for name in world.attempts if name in STEPS]
+    assert ["build", "check", "check"] == [one.role for one in world.created]
+    assert 1 == result.turns
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_word_of_the_founder_cuts_the_proof_and_is_heard(bench, step):
+    """A steer ends the running step at once; the model reads it, and its next end is proven."""
+    gate = Gate()
+    world = World(gates={step: [gate]}, replies=iter([done("first"), done("second")]))
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await handle.signal("steer", "use blue")
+        result = await ready(handle)
+
+    assert [[], ["[founder] use blue"]] == founder(world)
+    assert ("[founder] use blue", UNPROVEN) == world.asked[1].notes
+    assert [*STEPS[: STEPS.index(step) + 1], *STEPS] == [name for name in world.attempts if name in STEPS]
+    assert 2 == result.turns
+
+
+async def test_proofs_that_were_interrupted_are_no_failures(bench):
+    """However often one is cut short, the build goes on."""
+    gates = [Gate() for _ in range(guard.MAX_PROOFS + 1)]
+    world = World(gates={"run_checks": list(gates)})
+    async with bench(world) as on:
+        handle = await on.start()
+        for gate in gates:
+            await gate.reached.wait()
+            await handle.signal("pause")
+            await handle.signal("resume")
+        await ready(handle)
+
+
+async def test_word_of_the_founder_during_a_pause_is_heard_before_the_proof(bench):
+    """What is said while a build that was about to be proven stands still goes to the model first."""
+    gate = Gate(deaf=True)
+    world = World(gates={"call_model": [gate]}, replies=iter([done("first"), done("second")]))
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await handle.signal("pause")
+        await until_event(handle, "activity_task_cancel_requested")
+        gate.opened.set()
+        await until(handle, "PAUSED")
+        await handle.signal("steer", "use blue")
+        await handle.signal("resume")
+        await ready(handle)
+
+    assert [[], ["[founder] use blue"]] == founder(world)
+    assert 1 == world.attempts.count("install_dependencies")
 
 
 async def test_pause_and_stop_end_a_sleep(sleeping_bench):

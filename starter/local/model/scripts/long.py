@@ -1,8 +1,8 @@
-"""`long turns=N told=M slow=S`: N turns with about 5 KB of output each, then the end.
+"""`long turns=N told=M slow=S sleep=S`: N turns with about 5 KB of output each, then the end.
 
 Each turn is one bash call, or, after each of those, M turns that only tell the founder something, which are
-short and need no sandbox. With `slow` the commands ask for S seconds. The count is kept in the workspace and
-read from the results, so a changed context does not restart it.
+short and need no sandbox. With `slow` the commands ask for S seconds; with `sleep` the first takes so long.
+The count is kept in the workspace and read from the results, so a changed context does not restart it.
 """
 
 import re
@@ -43,7 +43,9 @@ def _call(conversation: Conversation, number: int, turns: int) -> Use:
         return use("narrate", message=f"long turn {number} of {turns}\n" + f"{_LINE}\n" * _WORDS)
     slow = conversation.argument("slow", 0)
     asked = {"timeout_seconds": slow} if slow else {}
-    return use("bash", command=_command(number, turns, step=told + 1), **asked)
+    command = _command(number, turns, step=told + 1)
+    sleep = conversation.argument("sleep", 0) if number == 1 else 0
+    return use("bash", command=f"{command}\nsleep {sleep}" if sleep else command, **asked)
 
 
 def _command(number: int, turns: int, *, step: int) -> str:

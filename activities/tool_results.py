@@ -1,0 +1,66 @@
+"""What a tool call gave, before it is written: texts and images, cut and cleaned for the model. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from activities.screenshots import Shot
+from workflows.catalogue import MAX_OUTPUT_CHARS
+
+
+class Result(NamedTuple):
+    """What a call gave, before it is written."""
+
+    text: str
+    is_error: bool = False
+    images: tuple[Shot, ...] = ()
+    interrupted: bool = False
+    captured: int = 0
+    phase: str = ""
+    phase_again: bool = False
+
+    @property
+    def content(self) -> JsonValue:
+        """The content of the tool_result block."""
+        if not self.images:
+            return self.text
+        return [{"type": "text", "text": self.text}, *map(_image, self.images)]
+
+
+def changed(answer: Mapping[str, Any]) -> Result:
+    """Turn the runner's answer to a changing call into a result for the model."""
+    capture: Mapping[str, Any] = answer.get("capture") or {}
+    captured = int(capture.get("number", 0)) if capture.get("changed") else 0
+    text = str(answer.get("text", ""))
+    if omitted := capture.get("omitted"):
+        names = ", ".join(str(name)[:100] for name in omitted[:10])
+        text += f"\n[Too large to be saved, and lost when the sandbox is: {names}]"
+    if unsaved := answer.get("capture_error"):
+        hint = ". Delete what is large and not needed" if unsaved.get("kind") == "disk_full" else ""
+        text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}{hint}]"
+    interrupted = answer["status"] == "interrupted"
+    return Result(
+        text or "(no output)",
+        is_error=bool(answer["is_error"]) or answer["status"] != "done",
+        interrupted=interrupted,
+        captured=captured,
+    )
+
+
+def _image(shot: Shot) -> JsonValue:
+    source: JsonValue = {"type": "base64", "media_type": shot.media_type, "data": shot.data}
+    return {"type": "image", "source": source}
+
+
+def shorten(text: str) -> str:
+    """Keep head and tail of a text that is longer than the model is sent."""
+    if len(text) <= MAX_OUTPUT_CHARS:
+        return text
+    half = MAX_OUTPUT_CHARS // 2 - 50
+    return f"{text[:half]}\n\n[{len(text) - 2 * half} characters left out]\n\n{text[-half:]}"
+
+
+def clean(text: str) -> str:
+    """Drop what neither Postgres nor UTF-8 can hold: NUL and lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
