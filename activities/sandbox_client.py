@@ -28,7 +28,7 @@ from e2b.exceptions import SandboxNotRunningException, SandboxUnreachableExcepti
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.failures import DiskFull, classify
+from activities.failures import classify
 from activities.settings import Settings
 from workflows.errors import FailureType
 
@@ -240,8 +240,8 @@ class SandboxClient:
         except (SandboxNotRunningException, SandboxNotFoundException):
             self._handles.pop(sandbox_id, None)
             raise lost(sandbox_id, "it was killed, paused or never there") from None
-        except NotEnoughSpaceException:
-            raise DiskFull(f"The disk of sandbox {sandbox_id} is full.", type=FailureType.RETRYABLE) from None
+        except NotEnoughSpaceException as error:
+            raise classify(error) from None
         except (SandboxUnreachableException, TimeoutException, TimeoutError) as error:
             raise await self._unreachable(sandbox_id, error) from None
         except SandboxException as error:

@@ -14,7 +14,7 @@ from typing_extensions import override
 from activities.runner_archive import archive
 from activities.sandbox_client import SandboxClient
 from activities.settings import Settings
-from activities.workspace import Workspace
+from activities.workspace import MAX_LINE_BYTES, Workspace
 from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
 
@@ -144,14 +144,16 @@ class Full(SandboxClient):
 
 
 async def test_a_full_disk_goes_back_to_the_model(bench: Bench, settings: Settings):
-    """It can make room; a build does not end for it."""
+    """A large file is refused with a word, and a short command, which needs no room, is run all the same."""
     sandbox = await bench.create()
     workspace = Workspace(Full(settings), runner=archive()[1])
     near = replace(bench, workspace=workspace, tools=tools_of(replace(bench, workspace=workspace)))
-    outcome = await near.bash(sandbox, "ls")
+    large = await near.use(sandbox, "write_file", {"path": "a", "content": "x" * MAX_LINE_BYTES})
+    short = await near.bash(sandbox, "echo made room")
 
-    assert outcome.is_error
-    assert "The sandbox's disk is full. Delete what is not needed." in outcome.preview
+    assert large.is_error
+    assert "is full" in large.preview
+    assert (False, "made room") == (short.is_error, short.preview.strip())
 
 
 async def test_a_provider_that_is_away_is_waited_for(settings: Settings):
