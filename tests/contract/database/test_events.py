@@ -7,10 +7,13 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from redis.asyncio import Redis
 from rich.console import Console
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import ActivityEnvironment
 
 from activities.events import KEPT, EventStream, _key
@@ -108,4 +111,8 @@ async def test_whoever_watches_late_is_told_what_is_missing(events, settings):
 
 
 class Ended:
-    """A build that nobody has to ask."""
+    """A build that is over."""
+
+    async def describe(self) -> SimpleNamespace:
+        told = DescribeWorkflowExecutionResponse()
+        return SimpleNamespace(status=WorkflowExecutionStatus.COMPLETED, raw_description=told)
