@@ -97,6 +97,30 @@ async def test_conversation_only_grows(desk, make_desk, control):
     assert all(each["usage"]["cache_read_input_tokens"] > 0 for each in sent[1:])
 
 
+async def test_an_interrupted_request_stays_in_front_block_by_block(desk, control):
+    """What is said next joins the message that got no reply: all before it is read from the cache again."""
+    build = await desk.prepare(idea=LONG)
+    reply = await desk.call(build)
+    await answer(desk, reply, "x" * 20_000)
+    await control.hold(after_events=3, times=1)
+    call = asyncio.create_task(desk.call(build, head=reply.head, turn=2))
+    await control.until_held()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await control.release()
+    await desk.call(build, head=reply.head, turn=2, notes=("[founder] Use blue.",))
+    first, interrupted, then = await control.requests()
+
+    assert 3 == interrupted["messages"] == then["messages"]
+    assert first["digests"]["messages"] == then["digests"]["messages"][: first["messages"]]
+    assert then["usage"]["cache_read_input_tokens"] >= 0.95 * input_of(interrupted["usage"])
+
+
+def input_of(usage: dict[str, int]) -> int:
+    return sum(usage[f"{kind}input_tokens"] for kind in ("", "cache_creation_", "cache_read_"))
+
+
 async def test_slow_commands_are_followed_by_an_hours_cache(desk, control):
     """After a command that asks for ten minutes, what is written lives an hour and is priced so."""
     build = await desk.prepare(idea="[[script:long turns=6 slow=600]] Count.")
