@@ -71,7 +71,7 @@ def key(text: str) -> str:
 def shown(address: str) -> str:
     """Where that is, without user, password and options; empty where that cannot be told."""
     scheme, named, rest = address.strip().partition("://")
-    if not named or "@" in scheme:
+    if not named or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme):
         return ""
     try:
         parts = urlsplit(f"{scheme}://{rest.rpartition('@')[2]}")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
@@ -87,6 +87,7 @@ def test_a_password_may_hold_anything(secret: str):
     assert once == database_address(once)
 
 
+@example("Zq8w:Kp3v://", "h:5")
 @given(SECRETS, st.sampled_from(["h:5", "h:x", "[h", "h:5/x?a=b", "["]))
 def test_nothing_before_the_host_is_shown(secret: str, place: str):
     """Whatever a password holds, and whatever else is wrong."""
