@@ -19,6 +19,7 @@ from activities.database import open_database, upgrade_database
 from activities.events import EventStream
 from activities.heartbeat import BEAT
 from activities.isolation import check_isolation
+from activities.janitor import Janitor
 from activities.ledger import Ledger
 from activities.model import Model
 from activities.objects import Objects
@@ -41,10 +42,12 @@ from activities.workspace import Workspace
 from starter.attach import ROOT, TASK_QUEUE
 from starter.connect import connect
 from starter.exits import run, until_told
+from starter.janitor_schedule import keep_janitor
 from starter.local.outside import outside_environment
 from starter.search_attributes import check_search_attributes
 from workflows import ports
 from workflows.build import BuildWorkflow
+from workflows.janitor import JanitorWorkflow
 from workflows.preview import PreviewWorkflow
 from workflows.unknown import UnknownWorkflow
 
@@ -71,6 +74,7 @@ PURE_MODULES = tuple(
         "errors",
         "guard",
         "journal",
+        "leftovers",
         "files",
         "models",
         "options",
@@ -137,7 +141,7 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
         "workflow_runner": workflow_runner(),
         **options,
     }
-    workflows = [BuildWorkflow, PreviewWorkflow, UnknownWorkflow]
+    workflows = [BuildWorkflow, JanitorWorkflow, PreviewWorkflow, UnknownWorkflow]
     return Worker(client, workflows=workflows, activities=activities, **settings)
 
 
@@ -156,11 +160,10 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
         checks = Checks(workspace, screenshots)
+        builds = Builds(engine, transcript=transcript, purchases=purchases, events=events, settings=settings)
+        sandboxes = Sandboxes(workspace, rows, restorer, settings=settings)
         adapters: list[tuple[type, object]] = [
-            (
-                ports.Builds,
-                Builds(engine, transcript=transcript, purchases=purchases, events=events, settings=settings),
-            ),
+            (ports.Builds, builds),
             (
                 ports.Model,
                 Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events),
@@ -177,13 +180,14 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
                 ),
             ),
             (ports.Ledger, ledger),
-            (ports.Sandboxes, Sandboxes(workspace, rows, restorer, settings=settings)),
+            (ports.Sandboxes, sandboxes),
             (
                 ports.Snapshots,
                 Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=local),
             ),
             (ports.Checks, checks),
             (ports.Previews, Previews(engine, workspace, rows, checks)),
+            (ports.Janitor, Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes)),
         ]
         yield [method for port, adapter in adapters for method in bind(port, adapter)]
 
@@ -200,6 +204,7 @@ async def main() -> int:
     await check_search_attributes(client)
     async with open_activities(settings) as activities, build_worker(client, activities):
         log.info("working on task queue %r as %s", TASK_QUEUE, client.identity)
+        await keep_janitor(client)
         await until_told(asyncio.Event().wait())
         log.info("stopping; running activities have %s s", GRACE.seconds)
     return 0

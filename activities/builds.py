@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
@@ -59,12 +59,14 @@ class Builds(ports.Builds):
     async def prepare_build(self, request: PrepareBuild) -> PreparedBuild:
         """Check that the build may start; write its row, system prompt and first message."""
         async with heartbeating(), classified(), self._engine.begin() as connection:
-            run_id = str(activity.info().workflow_run_id)
-            if (known := await _find(connection, run_id)) is None:
+            build_id = request.build_id or str(activity.info().workflow_run_id)
+            if (known := await _find(connection, build_id)) is None:
                 user = await load_user(connection, request.request.user)
                 model = await self._admit(connection, user, request.request)
-                await self._write(connection, run_id, user, model, request.request)
-                known = await _find(connection, run_id)
+                await self._write(connection, build_id, user, model, request.request)
+            elif known["finished_at"] is not None:
+                await _reopen(connection, known)
+            known = await _find(connection, build_id)
             assert known is not None
             return _prepared(known, (await load_user(connection, known["user_id"])).timezone)
 
@@ -97,6 +99,17 @@ class Builds(ports.Builds):
             await self._purchases.lose_build(request.build_id)
             async with self._engine.begin() as connection:
                 await _close(connection, request)
+        await self._tell_end(request)
+
+    async def close_open(self, request: FinishBuild) -> bool:
+        """Close the row of a build whose run is gone, if it is open; for the janitor."""
+        async with self._engine.begin() as connection:
+            closed = await _close(connection, request, only=builds.c.finished_at.is_(None))
+        if closed:
+            await self._tell_end(request)
+        return closed
+
+    async def _tell_end(self, request: FinishBuild) -> None:
         shown = request.model_dump(mode="json", exclude={"build_id"})
         await self._events.publish(request.build_id, "build.stage.completed", **shown)
 
@@ -120,16 +133,16 @@ class Builds(ports.Builds):
         return model
 
     async def _write(
-        self, connection: AsyncConnection, run_id: str, user: User, model: str, request: BuildRequest
+        self, connection: AsyncConnection, build_id: str, user: User, model: str, request: BuildRequest
     ) -> None:
         workflow_id = str(activity.info().workflow_id)
         project = request.project or _project_name(workflow_id)
         await _claim_project(connection, project, user)
         brief = await load_brief(connection, project, request)
         restore_point = await _newest_restore_point(connection, project)
-        head = await self._open_transcript(connection, run_id, brief, is_further=restore_point is not None)
+        head = await self._open_transcript(connection, build_id, brief, is_further=restore_point is not None)
         row = insert(builds).values(
-            id=run_id,
+            id=build_id,
             workflow_id=workflow_id,
             project=project,
             user_id=user.id,
@@ -181,16 +194,34 @@ async def _newest_restore_point(connection: AsyncConnection, project: str) -> in
     return (await connection.execute(newest)).scalar_one()
 
 
-async def _close(connection: AsyncConnection, request: FinishBuild) -> None:
+async def _reopen(connection: AsyncConnection, build: RowMapping) -> None:
+    """Take up a build again whose ended run was reset to its beginning; its number may be another's now."""
+    await connection.execute(select(projects).filter_by(id=build["project"]).with_for_update())
+    others = select(builds.c.id).where(
+        builds.c.project == build["project"],
+        builds.c.number == build["number"],
+        builds.c.status != "failed",
+        builds.c.id != build["id"],
+    )
+    is_taken = (await connection.execute(others)).first() is not None
+    number = await _next_number(connection, build["project"]) if is_taken else build["number"]
+    values = {"status": "starting", "number": number, "outcome": "", "message": "", "finished_at": None}
+    await connection.execute(update(builds).where(builds.c.id == build["id"]).values(values))
+
+
+async def _close(
+    connection: AsyncConnection, request: FinishBuild, *, only: ColumnElement[bool] | None = None
+) -> bool:
+    """Close a build's row, if it is such a one; tells whether it was."""
     values = request.model_dump(
         include={"status", "outcome", "message", "debug_id", "sandbox_id", "preview_url", "workspace"}
     )
     if request.restore_point is not None:
         values["restore_point"] = request.restore_point
     spent = select(func.coalesce(func.sum(ledger.c.cost), 0)).filter_by(build_id=request.build_id)
-    await connection.execute(
+    closed = await connection.execute(
         update(builds)
-        .where(builds.c.id == request.build_id)
+        .where(builds.c.id == request.build_id, true() if only is None else only)
         .values(
             **values,
             spent=spent.scalar_subquery(),
@@ -205,6 +236,7 @@ async def _close(connection: AsyncConnection, request: FinishBuild) -> None:
             .where(phases.c.build_id == request.build_id, phases.c.completed_at.is_(None))
             .values(completed_at=func.now())
         )
+    return bool(closed.rowcount)
 
 
 def _prepared(row: RowMapping, timezone: str) -> PreparedBuild:

@@ -87,9 +87,11 @@ async def add_up(connection: AsyncConnection, day: Day, *, build_id: str) -> Sum
     )
 
 
-async def balance_of(connection: AsyncConnection, day: Day, *, build_id: str, worst_case: int = 0) -> Balance:
-    """Read a day's balance, and what the build spent on all its days."""
-    sums = await add_up(connection, day, build_id=build_id)
+async def balance_of(
+    connection: AsyncConnection, day: Day, *, build_id: str, worst_case: int = 0, sums: Sums | None = None
+) -> Balance:
+    """Read a day's balance, or tell the one that `sums` gave, and what the build spent on all its days."""
+    sums = sums or await add_up(connection, day, build_id=build_id)
     spent = select(_sum(ledger.c.cost, ledger.c.state.in_(("settled", "lost")))).filter_by(build_id=build_id)
     return Balance(
         day=day.day,

@@ -13,6 +13,8 @@ from activities.prices import Usage, price_of
 
 INPUT = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
 """The columns that are known once a stream has begun."""
+PURCHASES = 0x4E53
+"""Advisory locks of builds that reserve."""
 
 
 async def bought(connection: AsyncConnection, message_id: int) -> Bought | None:
@@ -40,6 +42,11 @@ async def open_entry(
         .returning(ledger.c.id)
     )
     return made.scalar_one()
+
+
+async def lock_purchases(connection: AsyncConnection, build_id: str) -> None:
+    """Let one attempt of a build reserve at a time: those on either side of midnight meet at no day's row."""
+    await connection.execute(select(func.pg_advisory_xact_lock(PURCHASES, func.hashtext(build_id))))
 
 
 async def lock_entry(connection: AsyncConnection, reservation_id: int) -> RowMapping:

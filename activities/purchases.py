@@ -17,6 +17,7 @@ from activities.entries import (
     close_entry,
     is_worst_lost,
     lock_entry,
+    lock_purchases,
     lose_entry,
     lose_open,
     open_entry,
@@ -70,6 +71,7 @@ class Purchases:
     async def reserve(self, order: Order) -> Reservation | Bought | Refused:
         """Append the question and set aside its worst price, in one transaction; or say why not."""
         async with self._engine.begin() as connection:
+            await lock_purchases(connection, order.build_id)
             user = await load_user(connection, order.user)
             day = await open_day(connection, user, order.at)
             # First the older attempt: if it is settling, this waits, and finds its reply below.
@@ -81,8 +83,10 @@ class Purchases:
             max_tokens, price, price_id = _offer(order, day, sums)
             reason = await self._refusal(connection, order, day, sums, price)
             if reason is not None:
-                balance = await balance_of(connection, day, build_id=order.build_id, worst_case=price)
-                return Refused(reason=reason, balance=balance)
+                # The numbers that it was judged by: a second reading may already tell of freed money.
+                build_id = order.build_id
+                told = await balance_of(connection, day, build_id=build_id, worst_case=price, sums=sums)
+                return Refused(reason=reason, balance=told)
             if message_id is None:
                 message_id = await self._append(connection, order)
             values = {"message_id": message_id, "max_tokens": max_tokens, "reserved": price}

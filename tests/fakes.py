@@ -22,6 +22,7 @@ from workflows.files import (
     SandboxStep,
     TakeSnapshot,
 )
+from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
 from workflows.models import FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import (
     Balance,
@@ -147,6 +148,9 @@ class World:
     snapshots: list[TakeSnapshot] = field(default_factory=list)
     statuses: list[StatusChange] = field(default_factory=list)
     finished: list[FinishBuild] = field(default_factory=list)
+    ended: tuple[EndedBuild, ...] = ()
+    """What the janitor finds."""
+    cleared: list[EndedBuild] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
     connected: list[str] = field(default_factory=list)
     head: int = 1
@@ -178,7 +182,7 @@ class Builds(ports.Builds):
         if self.world.refuse_start:
             raise self.world.refuse_start
         return PreparedBuild(
-            build_id=activity.info().workflow_run_id or "",
+            build_id=request.build_id,
             project=request.request.project or "demo",
             user=request.request.user,
             number=1,
@@ -324,6 +328,30 @@ class Checks(ports.Checks):
         return ProofReport(passed=True, preview_url="http://127.0.0.1:1/")
 
 
+class Janitor(ports.Janitor):
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @activity.defn
+    @override
+    async def find_ended(self, request: FindEnded) -> EndedBuilds:
+        await self.world.enter()
+        return EndedBuilds(builds=self.world.ended[: request.most], unknown=1)
+
+    @activity.defn
+    @override
+    async def clear_build(self, request: EndedBuild) -> Cleared:
+        await self.world.enter()
+        self.world.cleared.append(request)
+        return Cleared(lost=1, closed=True, killed=2)
+
+    @activity.defn
+    @override
+    async def sweep_sandboxes(self, request: SweepSandboxes) -> int:
+        await self.world.enter()
+        return 3
+
+
 PAIRS: tuple[tuple[type, type], ...] = (
     (ports.Builds, Builds),
     (ports.Model, Model),
@@ -332,5 +360,6 @@ PAIRS: tuple[tuple[type, type], ...] = (
     (ports.Sandboxes, Sandboxes),
     (ports.Snapshots, Snapshots),
     (ports.Checks, Checks),
+    (ports.Janitor, Janitor),
 )
 """Each port with its fake."""

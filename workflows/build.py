@@ -103,7 +103,7 @@ class BuildWorkflow(Steering):
         try:
             prepared = await workflow.execute_activity_method(
                 Builds.prepare_build,
-                PrepareBuild(request=state.request),
+                PrepareBuild(request=state.request, build_id=workflow.info().first_execution_run_id),
                 summary="check the request, number the build",
                 # A row that is written after the build was cancelled would stay open.
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

@@ -38,7 +38,7 @@ class Ending:
         """End as FAILED with the files saved and nothing left running."""
         state = self._state
         # `prepare_build` names the row so; a cancel may have come before its answer.
-        state.build_id = state.build_id or workflow.info().run_id
+        state.build_id = state.build_id or workflow.info().first_execution_run_id
         state.rest, state.wake_at = None, None
         state.outcome, state.message = outcome, message
         if outcome is not Outcome.SANDBOX_ERROR:

@@ -50,6 +50,7 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
     CANCELLED = "cancelled"
     SANDBOX_ERROR = "sandbox_error"
+    TERMINATED = "terminated"  # from outside: its run could not close anything
 
 
 class BuildFailed(Exception):

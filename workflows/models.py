@@ -69,6 +69,8 @@ class PrepareBuild(Payload):
 
     request: BuildRequest
     """Validated and cleaned."""
+    build_id: str = ""
+    """The run that its chain began with, also after a reset; empty: the run that asks."""
 
 
 class PreparedBuild(Payload):

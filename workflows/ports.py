@@ -19,6 +19,7 @@ from workflows.files import (
     ServePreview,
     TakeSnapshot,
 )
+from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
 from workflows.models import FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import Balance, CostRecord, ModelCall, ModelReply, ToolOutcome, ToolRun
 
@@ -142,4 +143,26 @@ class Previews(ABC):
     @abstractmethod
     async def serve_preview(self, request: ServePreview) -> ProofReport:
         """Resume the sandbox of a build's newest READY version and start its app again."""
+        ...
+
+
+class Janitor(ABC):
+    """What builds left open whose run was ended from outside."""
+
+    @activity.defn
+    @abstractmethod
+    async def find_ended(self, request: FindEnded) -> EndedBuilds:
+        """Find builds that hold a row, money or sandboxes although their chain of runs has closed."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def clear_build(self, request: EndedBuild) -> Cleared:
+        """Count its open reservations as lost, close its row, kill its sandboxes."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def sweep_sandboxes(self, request: SweepSandboxes) -> int:
+        """Kill the sandboxes of this installation that no build holds; gives how many."""
         ...

@@ -6,7 +6,7 @@ One idiom: save, pause the sandbox, one durable timer or a wake, look again.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from temporalio import workflow
@@ -85,35 +85,36 @@ class Resting:
                 Outcome.BUDGET_EXCEEDED,
                 "One call costs more than a whole day's allowance. Raise it or choose a cheaper model.",
             )
-        rest, limit = self._rest_for(reply)
-        await self._rest(rest, lambda: self._state.wakes > wakes, limit)
+        rest, until = self._rest_for(reply)
+        await self._rest(rest, lambda: self._state.wakes > wakes, until)
 
     async def ask(self, question: str) -> None:
         """Wait until a person has mended what only they can: a `resume` or `wake` ends it, or an hour."""
         state, wakes = self._state, self._state.wakes
         state.message = question
-        await self._rest(Rest.ASKING, lambda: state.wakes > wakes, budget.ASK_WAIT)
+        await self._rest(Rest.ASKING, lambda: state.wakes > wakes, workflow.now() + budget.ASK_WAIT)
         state.message = ""
 
-    def _rest_for(self, reply: ModelReply) -> tuple[Rest, timedelta]:
+    def _rest_for(self, reply: ModelReply) -> tuple[Rest, datetime]:
+        now = workflow.now()
         if reply.refused is Refusal.BUSY:
-            return Rest.BUSY, budget.BUSY_WAIT
+            return Rest.BUSY, now + budget.BUSY_WAIT
         if reply.refused is Refusal.SPENT:
-            wakes_at = reply.balance.wakes_at if reply.balance else None
-            return Rest.SLEEPING, budget.sleep_for(workflow.now(), wakes_at)
-        return Rest.SWITCHED_OFF, budget.SWITCH_WAIT
+            return Rest.SLEEPING, now + budget.sleep_for(now, reply.balance and reply.balance.wakes_at)
+        return Rest.SWITCHED_OFF, now + budget.SWITCH_WAIT
 
-    async def _rest(self, rest: Rest, over: Callable[[], bool], limit: timedelta | None = None) -> None:
+    async def _rest(self, rest: Rest, over: Callable[[], bool], wake_at: datetime | None = None) -> None:
+        """Rest until a moment, however long it takes to save and to tell; a late one is still a rest."""
         state = self._state
         if rest is not Rest.BUSY:
             await self._workspace.pause()
-        state.rest = rest
-        state.wake_at = workflow.now() + limit if limit else None
+        state.rest, state.wake_at = rest, wake_at
         until = f"until {state.wake_at:%Y-%m-%d %H:%M} UTC" if state.wake_at else "until `resume`"
         if rest is Rest.ASKING:
             await self._journal.tell("agent.waiting_for_input", state.message)
         else:
             await self._journal.tell("agent.sleeping", until)
+        limit = budget.sleep_for(workflow.now(), wake_at) if wake_at else None
         try:
             await workflow.wait_condition(over, timeout=limit, timeout_summary=f"{rest} {until}")
             why = "woken"

@@ -1,0 +1,63 @@
+"""Payloads of the janitor: builds whose run has closed without closing what they held."""
+
+from datetime import timedelta
+
+from workflows.payload import Payload
+
+
+class FindEnded(Payload):
+    """Asks for builds that hold something although their run has closed."""
+
+    most: int = 100
+    """The others are found in the next round."""
+
+
+class EndedBuild(Payload):
+    """A build that nobody works on any more."""
+
+    build_id: str
+    """The run that its chain began with."""
+    workflow_id: str
+    how: str
+    """How its last run closed, in Temporal's word: TERMINATED, FAILED, …"""
+
+
+class EndedBuilds(Payload):
+    """What a round found."""
+
+    builds: tuple[EndedBuild, ...] = ()
+    unknown: int = 0
+    """Builds of which the server knows no run; they are left alone."""
+
+
+class Cleared(Payload):
+    """What was done for one build."""
+
+    lost: int = 0
+    """Open reservations that are counted as lost now."""
+    closed: bool = False
+    """Its row was open and is closed now."""
+    killed: int = 0
+    """Its sandboxes that are gone now."""
+
+
+class SweepSandboxes(Payload):
+    """Asks for the end of sandboxes that no build holds."""
+
+    min_age: timedelta = timedelta(minutes=30)
+    """A younger one is spared: its row may not have its id yet."""
+
+
+class JanitorReport(Payload):
+    """What a round came to."""
+
+    closed: int = 0
+    """Rows of builds."""
+    lost: int = 0
+    """Reservations."""
+    killed: int = 0
+    """Sandboxes."""
+    failed: int = 0
+    """Builds that could not be cleared; the next round tries again."""
+    unknown: int = 0
+    """Builds of which the server knows no run."""
