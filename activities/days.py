@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.billing_cycle import cycle_of, daily_allowance, local_day, next_midnight
+from activities.billing_cycle import cycle_of, daily_allowance, local_day, midnight_of, next_working_day
 from activities.money_tables import days, ledger
 from activities.users import User
 from workflows.turns import Balance
@@ -98,9 +98,33 @@ async def balance_of(connection: AsyncConnection, day: Day, *, build_id: str, wo
         reserved=sums.reserved,
         lost=sums.lost,
         worst_case=worst_case,
-        wakes_at=next_midnight(day.day, timezone=day.user.timezone),
+        wakes_at=await _wakes_at(connection, day, worst_case),
         build_spent=int((await connection.execute(spent)).scalar_one()),
     )
+
+
+async def _wakes_at(connection: AsyncConnection, day: Day, worst_case: int) -> datetime:
+    """Give the midnight after which the cycle may pay for a call again; what is reserved may come back."""
+    cycle = cycle_of(day.day, renews_on=day.user.renews_on)
+    spent = await _spent(connection, day.user, cycle.start, before=cycle.renewal)
+    added = await _added(connection, day.user, cycle.start, before=cycle.renewal)
+    left = day.user.cycle_budget + added - spent
+    awake = next_working_day(day.day, renewal=cycle.renewal, left=left, needed=worst_case)
+    return midnight_of(awake, timezone=day.user.timezone)
+
+
+async def _spent(connection: AsyncConnection, user: User, start: date, *, before: date) -> int:
+    query = select(_sum(ledger.c.cost)).where(
+        ledger.c.user_id == user.id, ledger.c.day >= start, ledger.c.day < before
+    )
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def _added(connection: AsyncConnection, user: User, start: date, *, before: date) -> int:
+    query = select(_sum(days.c.added)).where(
+        days.c.user_id == user.id, days.c.day >= start, days.c.day < before
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def _allowance(connection: AsyncConnection, user: User, day: date) -> int:
@@ -108,11 +132,8 @@ async def _allowance(connection: AsyncConnection, user: User, day: date) -> int:
     cycle = cycle_of(day, renews_on=user.renews_on)
     owed = _sum(ledger.c.cost) + _sum(ledger.c.reserved, ledger.c.state == "reserved")
     spent = select(owed).where(ledger.c.user_id == user.id, ledger.c.day >= cycle.start, ledger.c.day < day)
-    added = select(_sum(days.c.added)).where(
-        days.c.user_id == user.id, days.c.day >= cycle.start, days.c.day < day
-    )
     return daily_allowance(
-        cycle_budget=user.cycle_budget + int((await connection.execute(added)).scalar_one()),
+        cycle_budget=user.cycle_budget + await _added(connection, user, cycle.start, before=day),
         spent=int((await connection.execute(spent)).scalar_one()),
         days_left=(cycle.renewal - day).days,
     )
