@@ -67,6 +67,7 @@ PURE_MODULES = tuple(
         "acting",
         "budget",
         "catalogue",
+        "changing",
         "ending",
         "errors",
         "guard",

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from typing_extensions import override
 
-from activities.admission import Applicant, admit, refusal
+from activities.admission import ROLE, Applicant, admit, refusal
 from activities.briefs import Brief, load_brief
 from activities.events import EventStream
 from activities.failures import classified
@@ -21,11 +21,19 @@ from activities.rows import dump
 from activities.settings import Settings
 from activities.tables import builds, phases, projects, restore_points
 from activities.transcript import Transcript
-from activities.users import User, load_user
+from activities.users import User, load_user, resolve_llm_config
 from workflows import ports
 from workflows.catalogue import definitions
 from workflows.errors import FailureType
-from workflows.models import BuildPlan, BuildRequest, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+from workflows.models import (
+    BuildPlan,
+    BuildRequest,
+    ChooseModel,
+    FinishBuild,
+    PrepareBuild,
+    PreparedBuild,
+    StatusChange,
+)
 
 LONGEST_PROJECT = 100
 LONGEST_PHASE = 100
@@ -98,6 +106,16 @@ class Builds(ports.Builds):
                 await _close(connection, request)
         shown = request.model_dump(mode="json", exclude={"build_id"})
         await self._events.publish(request.build_id, "build.stage.completed", **shown)
+
+    @activity.defn
+    @override
+    async def choose_model(self, request: ChooseModel) -> str:
+        """Give the model that a running build may go on with, and note it in its row."""
+        async with heartbeating(), classified(), self._engine.begin() as connection:
+            user = await load_user(connection, request.user)
+            model = resolve_llm_config(user, ROLE, settings=self._settings, wanted=request.model)
+            await connection.execute(update(builds).filter_by(id=request.build_id).values(model=model))
+            return model
 
     async def _write(
         self, connection: AsyncConnection, run_id: str, user: User, model: str, request: BuildRequest

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.billing_cycle import cycle_of, daily_allowance, local_day, midnight_of, next_working_day
-from activities.money_tables import days, ledger
+from activities.money_tables import days, ledger, top_ups
 from activities.users import User
 from workflows.turns import Balance
 
@@ -57,6 +57,18 @@ async def open_day(connection: AsyncConnection, user: User, at: datetime) -> Day
         )
         found = (await connection.execute(query)).one()
     return Day(user=user, day=day, allowance=found.allowance, added=found.added)
+
+
+async def top_up(connection: AsyncConnection, day: Day, microdollars: int, *, key: str) -> None:
+    """Add money to an open day, once a key; the lock on the day lets one attempt in at a time."""
+    row = insert(top_ups).values(key=key, user_id=day.user.id, day=day.day, amount=microdollars)
+    noted = await connection.execute(row.on_conflict_do_nothing().returning(top_ups.c.key))
+    if noted.one_or_none() is not None:
+        await connection.execute(
+            update(days)
+            .where(days.c.user_id == day.user.id, days.c.day == day.day)
+            .values(added=days.c.added + microdollars)
+        )
 
 
 async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> Day:

@@ -162,6 +162,15 @@ class SetLimit(Payload):
     max_tool_calls: int = 0
 
 
+class ChooseModel(Payload):
+    """Asks for another model for a running build."""
+
+    build_id: str
+    user: str
+    model: str
+    """As it was asked for; empty: the one that the plan gives."""
+
+
 class BuildStatus(Payload):
     """The answer to the `status` query."""
 
@@ -181,6 +190,7 @@ class BuildStatus(Payload):
     restore_point: int | None = None
     outcome: str = ""
     message: str = ""
+    model: str = ""
 
 
 class TimelineEntry(Payload):

@@ -82,6 +82,8 @@ class BuildState(BaseModel):
     """Set while the build does not work."""
     outcome: str = ""
     message: str = ""
+    refused: str = ""
+    """Why the last update was refused."""
 
     build_id: str = ""
     project: str = ""

@@ -117,6 +117,7 @@ class Steering:
             restore_point=state.restore_point,
             outcome=state.outcome,
             message=state.message,
+            model=state.model,
         )
 
     @workflow.query(description="The last steps of the build, oldest first.")

@@ -2,13 +2,16 @@
 
 import asyncio
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
+from sqlalchemy import select
 from temporalio.exceptions import ApplicationError
 
+from activities.tables import builds
 from workflows.errors import FailureType
-from workflows.models import FinishBuild, PreparedBuild
+from workflows.models import ChooseModel, FinishBuild, PreparedBuild
+from workflows.turns import AddMoney
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -80,3 +83,33 @@ async def test_an_exhausted_cycle_sleeps_to_its_renewal(desk):
 
     assert datetime(2026, 11, 30, 10, tzinfo=UTC) == exhausted.wakes_at
     assert 5_000_000 == added.left
+
+
+async def test_money_is_added_once_a_key(desk, make_desk):
+    """Attempts at once, or the next day, of one update add once; another update adds again."""
+    build = await desk.prepare()
+    before = await desk.ledger.balance(desk.user, at=NOON)
+    workers = [desk, make_desk()]
+    one = AddMoney(build_id=build.build_id, user=desk.user, microdollars=5_000_000, key=f"{desk.user}/1")
+    attempts = [worker.run(worker.ledger.add_money, one, at=NOON) for worker in workers * 3]
+    await asyncio.gather(*attempts)
+    tomorrow = await desk.run(desk.ledger.add_money, one, at=NOON.replace(day=24))
+    again = await desk.run(desk.ledger.add_money, one.model_copy(update={"key": f"{desk.user}/2"}), at=NOON)
+
+    assert before.allowance + 10_000_000 == again.allowance
+    assert date(2026, 11, 24) == tomorrow.day
+
+
+async def test_another_model_must_be_allowed(desk):
+    """The plan's models only, else refused with the list and the row as it was."""
+    await desk.give(tier="bootstrapper")
+    build = await desk.prepare()
+    wanted = ChooseModel(build_id=build.build_id, user=desk.user, model="claude-haiku-5-5")
+    chosen = await desk.run(desk.builds.choose_model, wanted)
+    with pytest.raises(ApplicationError, match="claude-sonnet-5-5") as caught:
+        await desk.run(desk.builds.choose_model, wanted.model_copy(update={"model": "claude-opus-5-5"}))
+    async with desk.engine.connect() as connection:
+        kept = await connection.execute(select(builds.c.model).filter_by(id=build.build_id))
+
+    assert FailureType.UNKNOWN_MODEL == caught.value.type
+    assert chosen == "claude-haiku-5-5" == kept.scalar_one()
