@@ -71,6 +71,15 @@ async def top_up(connection: AsyncConnection, day: Day, microdollars: int, *, ke
         )
 
 
+async def share_out_again(connection: AsyncConnection, user: User, at: datetime) -> None:
+    """Give the user's day, where it is open, the allowance that the user's row says by now."""
+    day = await look_at_day(connection, user, at)
+    allowance = max(await _allowance(connection, user, day.day), -day.added)
+    await connection.execute(
+        update(days).where(days.c.user_id == user.id, days.c.day == day.day).values(allowance=allowance)
+    )
+
+
 async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> Day:
     """Give the user's day without locking or opening it."""
     day = local_day(at, timezone=user.timezone)

@@ -6,7 +6,6 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from typing_extensions import override
@@ -15,9 +14,9 @@ from activities.days import balance_of, look_at_day, open_day, top_up
 from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
-from activities.money_tables import days, ledger, switches
+from activities.money_tables import days, ledger
 from activities.prices import worst_case
-from activities.users import load_user
+from activities.users import load_user, turn_switch
 from activities.waking import wake_builds
 from workflows import ports
 from workflows.turns import AddMoney, Balance, CostRecord, ModelCall, WakeBuilds
@@ -143,11 +142,8 @@ class Ledger(ports.Ledger):
 
     async def set_switch(self, name: str, *, on: bool) -> None:
         """Turn a switch; `autonomous_agent` off parks every build before its next call to the model."""
-        row = insert(switches).values(name=name, on=on)
         async with self._engine.begin() as connection:
-            await connection.execute(
-                row.on_conflict_do_update(index_elements=["name"], set_={"on": on, "changed_at": func.now()})
-            )
+            await turn_switch(connection, name, on=on)
 
     async def receipt(self, build_id: str) -> Sequence[ReceiptLine]:
         """Give what a build's calls came to, by day, model and state; what cost nothing is left out."""

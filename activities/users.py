@@ -80,6 +80,18 @@ async def is_agent_on(connection: AsyncConnection, settings: Settings) -> bool:
     return row.scalar_one_or_none() is not False
 
 
+async def turn_switch(connection: AsyncConnection, name: str, *, on: bool) -> None:
+    """Write a switch's row."""
+    row = insert(switches).values(name=name, on=on)
+    changed = {"on": on, "changed_at": func.now()}
+    await connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=changed))
+
+
+async def find_user(connection: AsyncConnection, user_id: str) -> User | None:
+    """Read a user; none when they were never seen."""
+    return await _read(connection, user_id)
+
+
 async def _read(connection: AsyncConnection, user_id: str) -> User | None:
     query = select(
         users.c.id,
