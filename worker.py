@@ -70,6 +70,7 @@ PURE_MODULES = tuple(
         "acting",
         "budget",
         "catalogue",
+        "changing",
         "ending",
         "errors",
         "guard",

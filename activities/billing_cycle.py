@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DECEMBER = 12
+LONGEST_CYCLE = 31
+"""Days."""
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +35,23 @@ def local_day(at: datetime, *, timezone: str) -> date:
     return at.astimezone(zone(timezone)).date()
 
 
+def midnight_of(day: date, *, timezone: str) -> datetime:
+    """Give the moment, in UTC, at which a day of the user begins."""
+    return datetime.combine(day, time(), zone(timezone)).astimezone(UTC)
+
+
 def next_midnight(day: date, *, timezone: str) -> datetime:
     """Give the moment, in UTC, at which the user's day after `day` begins."""
-    return datetime.combine(day + timedelta(days=1), time(), zone(timezone)).astimezone(UTC)
+    return midnight_of(day + timedelta(days=1), timezone=timezone)
+
+
+def next_working_day(day: date, *, renewal: date, left: int, needed: int) -> date:
+    """Give the first day after `day` whose share of what is left of the cycle pays for a call.
+
+    The share grows as the days that it is kept for pass; where it never suffices, the cycle's renewal.
+    """
+    days = max(0, left) // max(1, needed)
+    return min(renewal, max(day + timedelta(days=1), renewal - timedelta(days=min(days, LONGEST_CYCLE))))
 
 
 def cycle_of(day: date, *, renews_on: date | None) -> Cycle:

@@ -7,11 +7,10 @@ from sqlalchemy import ColumnElement, RowMapping, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 from typing_extensions import override
 
+from activities.admission import ROLE, Applicant, admit, refusal
 from activities.briefs import Brief, load_brief
-from activities.days import look_at_day
 from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
@@ -22,13 +21,20 @@ from activities.rows import dump
 from activities.settings import Settings
 from activities.tables import builds, phases, projects, restore_points
 from activities.transcript import Transcript
-from activities.users import User, is_agent_on, load_user, resolve_llm_config
+from activities.users import User, load_user, resolve_llm_config
 from workflows import ports
 from workflows.catalogue import definitions
 from workflows.errors import FailureType
-from workflows.models import BuildPlan, BuildRequest, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+from workflows.models import (
+    BuildPlan,
+    BuildRequest,
+    ChooseModel,
+    FinishBuild,
+    PrepareBuild,
+    PreparedBuild,
+    StatusChange,
+)
 
-ROLE = "coder"
 LONGEST_PROJECT = 100
 LONGEST_PHASE = 100
 """Characters of a phase's name that are watched; the tool that names one takes no more."""
@@ -61,14 +67,15 @@ class Builds(ports.Builds):
         async with heartbeating(), classified(), self._engine.begin() as connection:
             build_id = request.build_id or str(activity.info().workflow_run_id)
             if (known := await _find(connection, build_id)) is None:
-                user = await load_user(connection, request.request.user)
-                model = await self._admit(connection, user, request.request)
+                user, at = await load_user(connection, request.request.user), activity.info().started_time
+                build = Applicant(run_id=build_id, user=user, request=request.request, at=at)
+                model = await admit(connection, build, settings=self._settings)
                 await self._write(connection, build_id, user, model, request.request)
             elif known["finished_at"] is not None:
                 await _reopen(connection, known)
             known = await _find(connection, build_id)
             assert known is not None
-            return _prepared(known, (await load_user(connection, known["user_id"])).timezone)
+            return _prepared(known, await load_user(connection, known["user_id"]))
 
     @activity.defn
     @override
@@ -113,24 +120,15 @@ class Builds(ports.Builds):
         shown = request.model_dump(mode="json", exclude={"build_id"})
         await self._events.publish(request.build_id, "build.stage.completed", **shown)
 
-    async def _admit(self, connection: AsyncConnection, user: User, request: BuildRequest) -> str:
-        """Give the model of a build that may start; raises the failure that says why it may not."""
-        if not await is_agent_on(connection, self._settings):
-            raise _refusal(
-                FailureType.AGENT_DISABLED,
-                "Builds are switched off for now. Set AUTONOMOUS_AGENT and turn the switch on to allow them.",
-            )
-        if user.suspended:
-            raise _refusal(FailureType.USER_SUSPENDED, f"user: {user.id!r} is suspended; ask an admin.")
-        model = resolve_llm_config(user, ROLE, settings=self._settings, wanted=request.model)
-        day = await look_at_day(connection, user, activity.info().started_time)
-        if day.allowance + day.added <= 0:
-            raise _refusal(
-                FailureType.NO_ALLOWANCE,
-                f"user: the plan {user.tier!r} of {user.id!r} leaves nothing to spend today. "
-                "Add budget or wait until the plan renews.",
-            )
-        return model
+    @activity.defn
+    @override
+    async def choose_model(self, request: ChooseModel) -> str:
+        """Give the model that a running build may go on with, and note it in its row."""
+        async with heartbeating(), classified(), self._engine.begin() as connection:
+            user = await load_user(connection, request.user)
+            model = resolve_llm_config(user, ROLE, settings=self._settings, wanted=request.model)
+            await connection.execute(update(builds).filter_by(id=request.build_id).values(model=model))
+            return model
 
     async def _write(
         self, connection: AsyncConnection, build_id: str, user: User, model: str, request: BuildRequest
@@ -151,6 +149,7 @@ class Builds(ports.Builds):
             plan=brief.plan.model_dump(mode="json"),
             head=head,
             restore_point=restore_point,
+            started_at=activity.info().started_time,
         )
         await connection.execute(row.on_conflict_do_nothing(index_elements=["id"]))
 
@@ -175,7 +174,7 @@ async def _claim_project(connection: AsyncConnection, project: str, user: User) 
     await connection.execute(insert(projects).values(id=project, user_id=user.id).on_conflict_do_nothing())
     owner = await connection.execute(select(projects.c.user_id).filter_by(id=project).with_for_update())
     if owner.scalar_one() != user.id:
-        raise _refusal(
+        raise refusal(
             FailureType.INVALID_BUILD_REQUEST,
             f"project: {project!r} is not a project of user {user.id!r}. Choose another project id.",
         )
@@ -239,7 +238,7 @@ async def _close(
     return bool(closed.rowcount)
 
 
-def _prepared(row: RowMapping, timezone: str) -> PreparedBuild:
+def _prepared(row: RowMapping, user: User) -> PreparedBuild:
     plan = BuildPlan.model_validate(row["plan"])
     return PreparedBuild(
         build_id=row["id"],
@@ -248,7 +247,8 @@ def _prepared(row: RowMapping, timezone: str) -> PreparedBuild:
         number=row["number"],
         model=row["model"],
         head=row["head"],
-        timezone=timezone,
+        timezone=user.timezone,
+        tool_calls_limit=user.tool_calls,
         restore_point=row["restore_point"],
         checks=plan.checks,
         start=plan.start,
@@ -259,7 +259,3 @@ def _prepared(row: RowMapping, timezone: str) -> PreparedBuild:
 def _project_name(workflow_id: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", workflow_id)[:LONGEST_PROJECT]
     return name.strip("-._") or "project"
-
-
-def _refusal(kind: FailureType, text: str) -> ApplicationError:
-    return ApplicationError(text, type=kind, non_retryable=True)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.billing_cycle import cycle_of, daily_allowance, local_day, next_midnight
-from activities.money_tables import days, ledger
+from activities.billing_cycle import cycle_of, daily_allowance, local_day, midnight_of, next_working_day
+from activities.money_tables import days, ledger, top_ups
 from activities.users import User
 from workflows.turns import Balance
 
@@ -59,6 +59,27 @@ async def open_day(connection: AsyncConnection, user: User, at: datetime) -> Day
     return Day(user=user, day=day, allowance=found.allowance, added=found.added)
 
 
+async def top_up(connection: AsyncConnection, day: Day, microdollars: int, *, key: str) -> None:
+    """Add money to an open day, once a key; the lock on the day lets one attempt in at a time."""
+    row = insert(top_ups).values(key=key, user_id=day.user.id, day=day.day, amount=microdollars)
+    noted = await connection.execute(row.on_conflict_do_nothing().returning(top_ups.c.key))
+    if noted.one_or_none() is not None:
+        await connection.execute(
+            update(days)
+            .where(days.c.user_id == day.user.id, days.c.day == day.day)
+            .values(added=days.c.added + microdollars)
+        )
+
+
+async def share_out_again(connection: AsyncConnection, user: User, at: datetime) -> None:
+    """Give the user's day, where it is open, the allowance that the user's row says by now."""
+    day = await look_at_day(connection, user, at)
+    allowance = max(await _allowance(connection, user, day.day), -day.added)
+    await connection.execute(
+        update(days).where(days.c.user_id == user.id, days.c.day == day.day).values(allowance=allowance)
+    )
+
+
 async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> Day:
     """Give the user's day without locking or opening it."""
     day = local_day(at, timezone=user.timezone)
@@ -100,9 +121,33 @@ async def balance_of(
         reserved=sums.reserved,
         lost=sums.lost,
         worst_case=worst_case,
-        wakes_at=next_midnight(day.day, timezone=day.user.timezone),
+        wakes_at=await _wakes_at(connection, day, worst_case),
         build_spent=int((await connection.execute(spent)).scalar_one()),
     )
+
+
+async def _wakes_at(connection: AsyncConnection, day: Day, worst_case: int) -> datetime:
+    """Give the midnight after which the cycle may pay for a call again; what is reserved may come back."""
+    cycle = cycle_of(day.day, renews_on=day.user.renews_on)
+    spent = await _spent(connection, day.user, cycle.start, before=cycle.renewal)
+    added = await _added(connection, day.user, cycle.start, before=cycle.renewal)
+    left = day.user.cycle_budget + added - spent
+    awake = next_working_day(day.day, renewal=cycle.renewal, left=left, needed=worst_case)
+    return midnight_of(awake, timezone=day.user.timezone)
+
+
+async def _spent(connection: AsyncConnection, user: User, start: date, *, before: date) -> int:
+    query = select(_sum(ledger.c.cost)).where(
+        ledger.c.user_id == user.id, ledger.c.day >= start, ledger.c.day < before
+    )
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def _added(connection: AsyncConnection, user: User, start: date, *, before: date) -> int:
+    query = select(_sum(days.c.added)).where(
+        days.c.user_id == user.id, days.c.day >= start, days.c.day < before
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def _allowance(connection: AsyncConnection, user: User, day: date) -> int:
@@ -110,11 +155,8 @@ async def _allowance(connection: AsyncConnection, user: User, day: date) -> int:
     cycle = cycle_of(day, renews_on=user.renews_on)
     owed = _sum(ledger.c.cost) + _sum(ledger.c.reserved, ledger.c.state == "reserved")
     spent = select(owed).where(ledger.c.user_id == user.id, ledger.c.day >= cycle.start, ledger.c.day < day)
-    added = select(_sum(days.c.added)).where(
-        days.c.user_id == user.id, days.c.day >= cycle.start, days.c.day < day
-    )
     return daily_allowance(
-        cycle_budget=user.cycle_budget + int((await connection.execute(added)).scalar_one()),
+        cycle_budget=user.cycle_budget + await _added(connection, user, cycle.start, before=day),
         spent=int((await connection.execute(spent)).scalar_one()),
         days_left=(cycle.renewal - day).days,
     )

@@ -6,20 +6,20 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from typing_extensions import override
 
-from activities.days import balance_of, look_at_day, open_day
+from activities.days import balance_of, look_at_day, open_day, top_up
 from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
-from activities.money_tables import days, ledger, switches
+from activities.money_tables import days, ledger
 from activities.prices import worst_case
-from activities.users import load_user
+from activities.users import load_user, turn_switch
+from activities.waking import wake_builds
 from workflows import ports
-from workflows.turns import Balance, CostRecord, ModelCall
+from workflows.turns import AddMoney, Balance, CostRecord, ModelCall, WakeBuilds
 
 RESULTS_ROOM = 8_000
 """Tokens that tool results may add before the next call, for its worst case."""
@@ -121,13 +121,29 @@ class Ledger(ports.Ledger):
             day = await look_at_day(connection, day.user, at)
             return await balance_of(connection, day, build_id="")
 
+    @activity.defn
+    @override
+    async def add_money(self, request: AddMoney) -> Balance:
+        """Add money to the user's day, once a key."""
+        async with heartbeating(), classified(), self._engine.begin() as connection:
+            user, at = await load_user(connection, request.user), activity.info().started_time
+            await top_up(
+                connection, await open_day(connection, user, at), request.microdollars, key=request.key
+            )
+            day = await look_at_day(connection, user, at)
+            return await balance_of(connection, day, build_id=request.build_id)
+
+    @activity.defn
+    @override
+    async def wake_builds(self, request: WakeBuilds) -> int:
+        """Wake the user's running builds; gives how many there were."""
+        async with heartbeating(), classified():
+            return await wake_builds(activity.client(), user=request.user, but=request.but)
+
     async def set_switch(self, name: str, *, on: bool) -> None:
         """Turn a switch; `autonomous_agent` off parks every build before its next call to the model."""
-        row = insert(switches).values(name=name, on=on)
         async with self._engine.begin() as connection:
-            await connection.execute(
-                row.on_conflict_do_update(index_elements=["name"], set_={"on": on, "changed_at": func.now()})
-            )
+            await turn_switch(connection, name, on=on)
 
     async def receipt(self, build_id: str) -> Sequence[ReceiptLine]:
         """Give what a build's calls came to, by day, model and state; what cost nothing is left out."""

@@ -5,6 +5,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from activities.columns import count, metadata, moment, number, only_one, words
 
+LIMITS = ("concurrent_builds", "builds_a_day", "tool_calls")
+"""What a plan limits beside money; a user may have values of their own."""
+
 plan_tiers = sa.Table(
     "plan_tiers",
     metadata,
@@ -14,6 +17,9 @@ plan_tiers = sa.Table(
     sa.Column("default_models", JSONB, nullable=False, server_default=sa.text("'{}'")),
     sa.Column("allowed_models", JSONB, nullable=True, comment="null: every model that has a price"),
     count("weight", 1),
+    count("concurrent_builds", 2),
+    count("builds_a_day", 20),
+    count("tool_calls", 1_000),
 )
 
 users = sa.Table(
@@ -27,6 +33,7 @@ users = sa.Table(
     sa.Column("override_models", JSONB, nullable=False, server_default=sa.text("'{}'")),
     sa.Column("suspended", sa.Boolean, nullable=False, server_default=sa.text("false")),
     moment(),
+    *(sa.Column(name, sa.BigInteger, nullable=True, comment="null: the tier's") for name in LIMITS),
 )
 
 switches = sa.Table(
@@ -46,6 +53,16 @@ days = sa.Table(
     count("added"),
     moment("opened_at"),
     sa.CheckConstraint("allowance >= 0 AND allowance + added >= 0", name="money"),
+)
+
+top_ups = sa.Table(
+    "top_ups",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("day", sa.Date, nullable=False, comment="local day of the user"),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    moment("made_at"),
 )
 
 ledger = sa.Table(

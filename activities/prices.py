@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
+from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import PriceCalculation
 
 PROVIDER = "anthropic"
@@ -49,6 +50,12 @@ def is_priced(model: str) -> bool:
     except UnpricedModel:
         return False
     return True
+
+
+def priced_models() -> list[str]:
+    """Give the ids of the models that have a price, by name."""
+    (found,) = (one for one in get_snapshot().providers if one.id == PROVIDER)
+    return sorted(model.id for model in found.models)
 
 
 def price_of(model: str, usage: Usage, *, at: datetime | None) -> Price:

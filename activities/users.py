@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.exceptions import ApplicationError
 
-from activities.money_tables import plan_tiers, switches, users
+from activities.money_tables import LIMITS, plan_tiers, switches, users
 from activities.prices import is_priced
 from activities.settings import Settings
 from workflows.errors import FailureType
@@ -37,6 +37,11 @@ class User:
     allowed_models: list[str] | None
     """None: every model that has a price."""
     suspended: bool
+    concurrent_builds: int
+    """Builds at once, sleeping ones too: the user's own number, else the plan's; so the next two."""
+    builds_a_day: int
+    tool_calls: int
+    """The highest limit of tool calls that a build may have."""
 
 
 async def load_user(connection: AsyncConnection, user_id: str) -> User:
@@ -75,6 +80,18 @@ async def is_agent_on(connection: AsyncConnection, settings: Settings) -> bool:
     return row.scalar_one_or_none() is not False
 
 
+async def turn_switch(connection: AsyncConnection, name: str, *, on: bool) -> None:
+    """Write a switch's row."""
+    row = insert(switches).values(name=name, on=on)
+    changed = {"on": on, "changed_at": func.now()}
+    await connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=changed))
+
+
+async def find_user(connection: AsyncConnection, user_id: str) -> User | None:
+    """Read a user; none when they were never seen."""
+    return await _read(connection, user_id)
+
+
 async def _read(connection: AsyncConnection, user_id: str) -> User | None:
     query = select(
         users.c.id,
@@ -86,6 +103,7 @@ async def _read(connection: AsyncConnection, user_id: str) -> User | None:
         plan_tiers.c.default_models,
         plan_tiers.c.allowed_models,
         users.c.suspended,
+        *(func.coalesce(users.c[name], plan_tiers.c[name]).label(name) for name in LIMITS),
     ).join(plan_tiers, plan_tiers.c.slug == users.c.tier)
     found: Any = (await connection.execute(query.where(users.c.id == user_id))).mappings().one_or_none()
     return User(**found) if found else None

@@ -48,7 +48,39 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("stop", help="end a build; its files are saved")
     one.add_argument("id", help="workflow id")
     one.add_argument("text", nargs="?", default="", help="the reason")
+    _declare_add(commands.add_parser("add", help="add money to the day of a user, or of a build's user"))
+    _declare_admin(commands.add_parser("admin", help="see and change a user"))
+    one = commands.add_parser("switch", help="the kill switch: off parks every build before its next call")
+    one.add_argument("to", choices=("on", "off"))
     return top
+
+
+def _declare_add(one: argparse.ArgumentParser) -> None:
+    one.add_argument("id", metavar="USER_OR_BUILD", help="a user, or the workflow id of a running build")
+    one.add_argument("amount", metavar="AMOUNT", help="dollars, e.g. 5 or 0.25")
+
+
+def _declare_admin(one: argparse.ArgumentParser) -> None:
+    edits = one.add_subparsers(dest="edit", required=True, metavar="WHAT")
+    for name, value, about in (
+        ("show", "", "plan, money, limits"),
+        ("tier", "TIER", "give a user a plan; makes the user if there is none"),
+        ("budget", "DOLLARS", "a cycle's budget, or `plan` for the plan's"),
+        ("renews", "DATE", "a day on which the cycle renews, or `plan` for the first of each month"),
+        ("timezone", "ZONE", "where the user's midnight is, e.g. Europe/Berlin"),
+        ("suspend", "", "no build of the user starts or goes on"),
+        ("resume", "", "end a suspension"),
+        ("model", "MODEL", "the model of new builds, or `plan` for the plan's"),
+        ("limit", "NUMBER", "builds at once, builds a day or tool calls, or `plan` for the plan's"),
+    ):
+        one = edits.add_parser(name, help=about)
+        one.add_argument("user", metavar="USER")
+        if name == "limit":
+            one.add_argument("name", choices=("concurrent_builds", "builds_a_day", "tool_calls"))
+        if value:
+            one.add_argument("value", metavar=value)
+        if name == "model":
+            one.add_argument("--role", default="coder")
 
 
 def command_of(name: str) -> Command:
@@ -56,6 +88,8 @@ def command_of(name: str) -> Command:
     if name in ("demo", "up", "fetch", "doctor"):
         module = importlib.import_module(f"starter.{name}")
         return getattr(module, name)
+    if name in ("add", "admin", "switch"):
+        return getattr(importlib.import_module("starter.admin"), name)
     from starter import commands
 
     table: dict[str, Command] = {

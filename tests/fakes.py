@@ -23,8 +23,9 @@ from workflows.files import (
     TakeSnapshot,
 )
 from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
-from workflows.models import FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+from workflows.models import ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import (
+    AddMoney,
     Balance,
     CostRecord,
     ModelCall,
@@ -33,6 +34,7 @@ from workflows.turns import (
     ToolCall,
     ToolOutcome,
     ToolRun,
+    WakeBuilds,
 )
 
 DAY = date(2026, 3, 1)
@@ -153,6 +155,8 @@ class World:
     cleared: list[EndedBuild] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
     connected: list[str] = field(default_factory=list)
+    added: list[AddMoney] = field(default_factory=list)
+    woken: list[WakeBuilds] = field(default_factory=list)
     head: int = 1
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -205,6 +209,12 @@ class Builds(ports.Builds):
         await self.world.enter()
         self.world.finished.append(request)
 
+    @activity.defn
+    @override
+    async def choose_model(self, request: ChooseModel) -> str:
+        await self.world.enter()
+        return request.model or "claude-sonnet-5-5"
+
 
 class Model(ports.Model):
     def __init__(self, world: World) -> None:
@@ -253,6 +263,20 @@ class Ledger(ports.Ledger):
     async def record_cost(self, request: CostRecord) -> Balance:
         await self.world.enter()
         return next(self.world.balances, balance())
+
+    @activity.defn
+    @override
+    async def add_money(self, request: AddMoney) -> Balance:
+        await self.world.enter()
+        self.world.added.append(request)
+        return balance()
+
+    @activity.defn
+    @override
+    async def wake_builds(self, request: WakeBuilds) -> int:
+        await self.world.enter()
+        self.world.woken.append(request)
+        return 1
 
 
 class Sandboxes(ports.Sandboxes):

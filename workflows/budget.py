@@ -26,6 +26,22 @@ SHORTEST_SLEEP = timedelta(seconds=1)
 """A midnight that has just passed is not slept on for nothing."""
 
 
+MOST_ADDED = 1_000_000_000_000
+"""The most that is added at once, microdollars: a million dollars is a slip of the hand."""
+
+
+def wrong_amount(given: object) -> str:
+    """Say why an amount cannot be added; empty when it can."""
+    if isinstance(given, bool) or not isinstance(given, int):
+        shown = repr(given)[:50]
+        return f"microdollars: {shown} is no whole number. Give whole microdollars: $5 is 5000000."
+    if given <= 0:
+        return f"microdollars: {given} adds nothing. Give a number above 0: $5 is 5000000."
+    if given > MOST_ADDED:
+        return f"microdollars: more than {MOST_ADDED} cannot be added at once. $5 is 5000000."
+    return ""
+
+
 def calls_left(balance: Balance) -> int:
     """How many calls at the worst price the day still covers; a price of nothing never ends it."""
     if balance.worst_case <= 0:

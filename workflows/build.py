@@ -2,7 +2,8 @@
 
 It holds the order of things. Rules are pure functions beside it (`budget`, `guard`, `requests`, `state`);
 the calls of a reply are carried out in `acting`, custody of the files is in `workspace`, standing still in
-`rest`, proof in `proof`, the ends in `ending`, what people see in `journal` and what they say in `steering`.
+`rest`, proof in `proof`, the ends in `ending`, what people see in `journal`, what they say in `steering` and
+what they change in `changing`.
 Effects are activities (`ports`).
 """
 
@@ -17,6 +18,7 @@ from temporalio.workflow import ActivityHandle
 with workflow.unsafe.imports_passed_through():
     from workflows import budget, guard, options
     from workflows.acting import Acting, side_by_side
+    from workflows.changing import Changing
     from workflows.ending import Ending, carried_through, end_of, refusal_of
     from workflows.errors import BuildFailed, FailureType, Outcome
     from workflows.files import ProofReport
@@ -27,7 +29,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.requests import NO_INPUT, InvalidRequest, of_one_input, read_start, refuse_surplus
     from workflows.rest import Resting, asked_by, heeding, was_cut
     from workflows.state import BuildState, Status
-    from workflows.steering import Steering
     from workflows.texts import dollars
     from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal
     from workflows.workspace import Workspace
@@ -40,7 +41,7 @@ SLEEPER_EVENTS = 200
 
 
 @workflow.defn
-class BuildWorkflow(Steering):
+class BuildWorkflow(Changing):
     """A build, from an idea to running and proven software."""
 
     @workflow.init

@@ -21,6 +21,7 @@ class FailureType(StrEnum):
     AGENT_DISABLED = "AgentDisabled"  # the kill switch is off
     USER_SUSPENDED = "UserSuspended"  # the user is suspended
     NO_ALLOWANCE = "NoAllowance"  # the user's plan leaves nothing to spend
+    TOO_MANY_BUILDS = "TooManyBuilds"  # the user has as many builds, at once or today, as the plan allows
     INVALID_TEMPLATE = "InvalidTemplate"  # the sandbox lacks python3, bash or disk
     SANDBOX_LOST = "SandboxLost"  # the sandbox is gone; restore into another
     PERSON_NEEDED = "PersonNeeded"  # the model's key or its permissions: someone must mend them

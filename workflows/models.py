@@ -7,6 +7,9 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from workflows.payload import Payload
 
+MOST_TOOL_CALLS = 100_000
+"""The highest limit of tool calls that can be set, whatever the plan."""
+
 
 class Answer(Payload):
     """One answered question of the understanding session."""
@@ -58,7 +61,7 @@ class BuildRequest(Payload):
     """The plan; empty: the model makes its own."""
     model: str = ""
     """A model id; empty: resolved from the user's plan."""
-    max_tool_calls: Annotated[int, Field(ge=1, le=100_000)] = 150
+    max_tool_calls: Annotated[int, Field(ge=1, le=MOST_TOOL_CALLS)] = 150
     """The guard's limit, raised by `set_limit` while running."""
     turns_per_run: Annotated[int, Field(ge=0)] = 0
     """Turns after which the run continues as new; 0: when the server suggests it."""
@@ -98,6 +101,8 @@ class PreparedBuild(Payload):
     """From the plan."""
     phases: tuple[str, ...] = ()
     """Names of the plan's phases, in order; the first twenty."""
+    tool_calls_limit: int = MOST_TOOL_CALLS
+    """The highest that the plan lets `max_tool_calls` be."""
 
 
 class FinishBuild(Payload):
@@ -159,6 +164,15 @@ class SetLimit(Payload):
     max_tool_calls: int = 0
 
 
+class ChooseModel(Payload):
+    """Asks for another model for a running build."""
+
+    build_id: str
+    user: str
+    model: str
+    """As it was asked for; empty: the one that the plan gives."""
+
+
 class BuildStatus(Payload):
     """The answer to the `status` query."""
 
@@ -178,6 +192,7 @@ class BuildStatus(Payload):
     restore_point: int | None = None
     outcome: str = ""
     message: str = ""
+    model: str = ""
 
 
 class TimelineEntry(Payload):

@@ -20,8 +20,17 @@ from workflows.files import (
     TakeSnapshot,
 )
 from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
-from workflows.models import FinishBuild, PrepareBuild, PreparedBuild, StatusChange
-from workflows.turns import Balance, CostRecord, ModelCall, ModelReply, ToolOutcome, ToolRun
+from workflows.models import ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+from workflows.turns import (
+    AddMoney,
+    Balance,
+    CostRecord,
+    ModelCall,
+    ModelReply,
+    ToolOutcome,
+    ToolRun,
+    WakeBuilds,
+)
 
 
 class Builds(ABC):
@@ -43,6 +52,12 @@ class Builds(ABC):
     @abstractmethod
     async def finish_build(self, request: FinishBuild) -> None:
         """Close the build's row and tell the watchers."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def choose_model(self, request: ChooseModel) -> str:
+        """Give the model that a running build may go on with, and note it in its row."""
         ...
 
 
@@ -73,6 +88,18 @@ class Ledger(ABC):
     @abstractmethod
     async def record_cost(self, request: CostRecord) -> Balance:
         """Read the day's numbers after a reply and tell the watchers."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def add_money(self, request: AddMoney) -> Balance:
+        """Add money to the user's day, once a key."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def wake_builds(self, request: WakeBuilds) -> int:
+        """Wake the user's running builds; gives how many there were."""
         ...
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from workflows.files import SandboxRef
-from workflows.models import BuildRequest, PreparedBuild, TimelineEntry
+from workflows.models import MOST_TOOL_CALLS, BuildRequest, PreparedBuild, TimelineEntry
 from workflows.turns import Balance
 
 FOUNDER = "[founder]"
@@ -82,6 +82,8 @@ class BuildState(BaseModel):
     """Set while the build does not work."""
     outcome: str = ""
     message: str = ""
+    refused: str = ""
+    """Why the last update was refused."""
 
     build_id: str = ""
     project: str = ""
@@ -99,6 +101,8 @@ class BuildState(BaseModel):
     turns: int = 0
     tool_calls: int = 0
     max_tool_calls: int = 150
+    most_tool_calls: int = MOST_TOOL_CALLS
+    """The highest that the plan lets the limit be."""
     recent_calls: tuple[str, ...] = ()
     """Traces of the last calls, for the repetition guard."""
     steered: bool = False
@@ -181,7 +185,8 @@ class BuildState(BaseModel):
         self.number, self.model, self.head = prepared.number, prepared.model, prepared.head
         self.restore_point = prepared.restore_point
         self.checks, self.start = prepared.checks, prepared.start
-        self.max_tool_calls = self.request.max_tool_calls
+        self.most_tool_calls = prepared.tool_calls_limit
+        self.max_tool_calls = min(self.request.max_tool_calls, self.most_tool_calls)
         self.turns_per_run = self.request.turns_per_run
         self.open_phases = prepared.phases
 

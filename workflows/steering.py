@@ -19,8 +19,6 @@ MAX_UNHEARD_CHARS = 50_000
 """What may wait for the model at most; a sleeping build hears nothing and must stay small."""
 MAX_REASON_CHARS = 500
 """The longest reason for an end that is kept."""
-MAX_TOOL_CALLS = 100_000
-"""The highest limit that can be set, as in a request."""
 
 
 def said(given: Sequence[object], limit: int) -> str:
@@ -85,9 +83,11 @@ class Steering:
         used = self.state.tool_calls
         if limit is None:
             raise ApplicationError('Give {"max_tool_calls": N}.', type="InvalidLimit")
-        if limit.max_tool_calls > MAX_TOOL_CALLS:
+        most = self.state.most_tool_calls
+        if limit.max_tool_calls > most:
             raise ApplicationError(
-                f"max_tool_calls: {limit.max_tool_calls} is above {MAX_TOOL_CALLS}, the highest limit.",
+                f"max_tool_calls: {limit.max_tool_calls} is above {most}, the highest limit. "
+                f"Give at most {most}.",
                 type="InvalidLimit",
             )
         if limit.max_tool_calls <= used:
@@ -117,6 +117,7 @@ class Steering:
             restore_point=state.restore_point,
             outcome=state.outcome,
             message=state.message,
+            model=state.model,
         )
 
     @workflow.query(description="The last steps of the build, oldest first.")

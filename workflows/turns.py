@@ -53,6 +53,25 @@ class CostRecord(Payload):
     """The reply whose cost is shown."""
 
 
+class AddMoney(Payload):
+    """Adds money to a user's day, once."""
+
+    build_id: str
+    """Whose spending the balance tells."""
+    user: str
+    microdollars: int
+    key: str
+    """Names this addition; another attempt with it adds nothing."""
+
+
+class WakeBuilds(Payload):
+    """Wakes a user's running builds to look at the money again."""
+
+    user: str
+    but: str = ""
+    """Workflow id of one that knows already."""
+
+
 class ModelCall(Payload):
     """One request to the model, by reference."""
 

@@ -1,10 +1,20 @@
 """Days and cycles follow the user's own calendar."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from activities.billing_cycle import Cycle, cycle_of, daily_allowance, local_day, next_midnight
+from activities.billing_cycle import (
+    Cycle,
+    cycle_of,
+    daily_allowance,
+    local_day,
+    midnight_of,
+    next_midnight,
+    next_working_day,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +64,58 @@ def test_cycle_holds_the_day(day: date, renews_on: date | None, expected: Cycle)
 def test_allowance_shares_out_what_is_left(spent: int, days_left: int, expected: int):
     """The rest of a cycle is shared over its days, never below zero."""
     assert daily_allowance(cycle_budget=30_000_000, spent=spent, days_left=days_left) == expected
+
+
+@pytest.mark.parametrize(
+    ("day", "renewal", "left", "needed", "expected"),
+    [
+        (date(2026, 11, 23), date(2026, 12, 1), 5_000_000, 40_000, date(2026, 11, 24)),
+        (date(2026, 11, 23), date(2026, 12, 1), 0, 40_000, date(2026, 12, 1)),
+        (date(2026, 11, 23), date(2026, 12, 1), -9, 40_000, date(2026, 12, 1)),
+        (date(2026, 11, 23), date(2026, 12, 1), 39_999, 40_000, date(2026, 12, 1)),
+        (date(2026, 11, 23), date(2026, 12, 1), 120_000, 40_000, date(2026, 11, 28)),
+        (date(2026, 11, 30), date(2026, 12, 1), 0, 0, date(2026, 12, 1)),
+        (date(2028, 2, 10), date(2028, 2, 29), 0, 1, date(2028, 2, 29)),
+        (date(2028, 2, 10), date(2028, 3, 1), 40_000, 40_000, date(2028, 2, 29)),
+        (date(2026, 12, 1), date(2027, 1, 1), 10**15, 0, date(2026, 12, 2)),
+    ],
+)
+def test_an_exhausted_cycle_sleeps_until_a_day_that_pays(day, renewal, left, needed, expected):
+    """Not each midnight for nothing: to the first day whose share pays for a call, else to the renewal."""
+    assert expected == next_working_day(day, renewal=renewal, left=left, needed=needed)
+
+
+@given(
+    day=st.dates(date(2024, 1, 1), date(2030, 1, 1)),
+    renews_on=st.none() | st.dates(date(2024, 1, 1), date(2030, 1, 1)),
+    left=st.integers(-1_000, 10**9),
+    needed=st.integers(1, 10**7),
+)
+def test_no_day_before_could_have_paid(day, renews_on, left, needed):
+    """Each day slept through had too small a share; the one that it wakes on has enough, or renews."""
+    renewal = cycle_of(day, renews_on=renews_on).renewal
+
+    def pays(on: date) -> bool:
+        return daily_allowance(cycle_budget=left, spent=0, days_left=(renewal - on).days) >= needed
+
+    awake = next_working_day(day, renewal=renewal, left=left, needed=needed)
+    slept = [day + timedelta(days=n) for n in range(1, (awake - day).days)]
+
+    assert day < awake <= renewal
+    assert not any(pays(each) for each in slept)
+    assert awake == renewal or pays(awake)
+
+
+@pytest.mark.parametrize(
+    ("day", "timezone", "expected"),
+    [
+        (date(2027, 1, 1), "Pacific/Kiritimati", datetime(2026, 12, 31, 10, tzinfo=UTC)),
+        (date(2027, 1, 1), "Etc/GMT+12", datetime(2027, 1, 1, 12, tzinfo=UTC)),
+        (date(2026, 3, 1), "America/New_York", datetime(2026, 3, 1, 5, tzinfo=UTC)),
+        (date(2026, 11, 2), "America/New_York", datetime(2026, 11, 2, 5, tzinfo=UTC)),
+        (date(2026, 9, 6), "America/Santiago", datetime(2026, 9, 6, 4, tzinfo=UTC)),
+    ],
+)
+def test_a_day_begins_at_its_local_midnight(day: date, timezone: str, expected: datetime):
+    """From +14 to -12, in summer and winter; where clocks skip midnight, at the moment they do."""
+    assert expected == midnight_of(day, timezone=timezone)

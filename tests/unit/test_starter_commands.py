@@ -29,6 +29,13 @@ LINES = {
     "resume b": {"command": "resume", "id": "b"},
     "status b --json": {"command": "status", "id": "b", "json": True},
     "say b hello": {"command": "say", "id": "b", "text": "hello"},
+    "add ann 5": {"command": "add", "id": "ann", "amount": "5"},
+    "add ann -5": {"command": "add", "id": "ann", "amount": "-5"},
+    "switch off": {"command": "switch", "to": "off"},
+    "admin show ann": {"command": "admin", "edit": "show", "user": "ann"},
+    "admin budget ann 30.5": {"command": "admin", "edit": "budget", "user": "ann", "value": "30.5"},
+    "admin model ann plan": {"command": "admin", "edit": "model", "user": "ann", "role": "coder"},
+    "admin limit ann tool_calls 9": {"edit": "limit", "user": "ann", "name": "tool_calls", "value": "9"},
     "stop b": {"command": "stop", "id": "b", "text": ""},
     "stop b enough": {"command": "stop", "id": "b", "text": "enough"},
 }  # fmt: skip

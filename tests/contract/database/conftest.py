@@ -35,6 +35,8 @@ from workflows.turns import ModelCall, ModelReply
 
 ROOT = Path(__file__).parents[3]
 KEY = "sk-local-0123456789abcdef"
+ROOMY = {"concurrent_builds": 1_000, "builds_a_day": 1_000}
+"""Limits that a test of anything else does not meet."""
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 """When the tests' activities start, unless they say otherwise."""
 
@@ -163,6 +165,9 @@ class Desk:
     async def prepare(self, *, run_id: str = "", at: datetime = NOON, **request: Any) -> PreparedBuild:
         """Prepare a build of this user, of a run of its own."""
         run_id = run_id or str(uuid.uuid4())
+        async with self.engine.begin() as connection:
+            row = insert(users).values({"id": self.user, "tier": "bootstrapper"} | ROOMY)
+            await connection.execute(row.on_conflict_do_nothing())
         request = {"idea": "[[script:idle]] A page that says hello.", "user": self.user} | request
         return await self.run(
             self.builds.prepare_build,
@@ -179,7 +184,9 @@ class Desk:
     async def give(self, **values: object) -> None:
         """Make this user, with these values."""
         async with self.engine.begin() as connection:
-            await connection.execute(insert(users).values({"id": self.user, "tier": "partner"} | values))
+            await connection.execute(
+                insert(users).values({"id": self.user, "tier": "partner"} | ROOMY | values)
+            )
 
     async def set_user(self, **values: object) -> None:
         """Change this user's row."""

@@ -1,0 +1,183 @@
+"""What admins do: see and change users, add money, turn the kill switch; whoever it may help is woken."""
+
+import secrets
+from argparse import Namespace
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.accounts import Account, Accounts, UnknownUser
+from activities.billing_cycle import cycle_of, local_day
+from activities.database import open_database
+from activities.prices import is_priced, priced_models
+from activities.settings import Settings
+from activities.waking import wake_builds
+from starter.amounts import PLAN, exact, limit_of, microdollars_of, one_of, renewal_of, zone_of
+from starter.attach import attach
+from starter.commands import Handle, say_command
+from starter.local.parts import PartFailed
+from starter.requests import UnusableRequest
+
+FREES = frozenset({"tier", "budget", "renews", "timezone", "resume"})
+"""Edits after which a sleeping build may find money."""
+
+
+@asynccontextmanager
+async def open_accounts(environment: Mapping[str, str]) -> AsyncGenerator[Accounts]:
+    """Reach the users' rows; what the database refuses is told as a part that failed."""
+    settings = Settings.from_env(environment)
+    if not settings.database_url.get_secret_value():
+        raise PartFailed("postgres", why="nothing runs here", fix="start it with `make up`")
+    try:
+        async with open_database(settings) as engine:
+            yield Accounts(engine)
+    except UnknownUser as error:
+        raise UnusableRequest(
+            f"USER: there is no user {str(error)!r}. Give them a plan to make one: "
+            f"`python -m starter admin tier {error} bootstrapper`."
+        ) from None
+    except (OSError, SQLAlchemyError) as error:
+        why = f"it does not answer as it should ({type(error).__name__})"
+        raise PartFailed("postgres", why=why, fix="see `make doctor`") from None
+
+
+async def admin(given: Namespace, console: Console) -> int:
+    """Show a user, or change one and show them; an edit that is refused changes nothing."""
+    client, environment = await attach()
+    async with open_accounts(environment) as accounts:
+        account = await _edit(given, accounts, datetime.now(UTC))
+    for line in lines_of(account):
+        console.print(line, markup=False, soft_wrap=True)
+    if given.edit in FREES:
+        await _wake(client, console, user=given.user)
+    return 0
+
+
+async def _edit(given: Namespace, accounts: Accounts, at: datetime) -> Account:
+    user: str = given.user
+    if given.edit == "show":
+        return await accounts.show(user, at=at)
+    if given.edit == "model":
+        model = "" if given.value == PLAN else known_model(given.value)
+        return await accounts.override_model(user, given.role, model, at=at)
+    if given.edit == "tier":
+        tiers = await accounts.tiers()
+        return await accounts.change(
+            user, {"tier": one_of(given.value, tiers, what="TIER", listed=tiers)}, at=at
+        )
+    account = await accounts.show(user, at=at)
+    return await accounts.change(user, _values(given, account, at), at=at)
+
+
+def _values(given: Namespace, account: Account, at: datetime) -> dict[str, object]:
+    """The columns of an edit that needs the user to be known; raises UnusableRequest."""
+    text = str(getattr(given, "value", ""))
+    match given.edit:
+        case "budget":
+            return {"cycle_budget": None if text == PLAN else microdollars_of(text)}
+        case "renews":
+            today = local_day(at, timezone=account.user.timezone)
+            return {"renews_on": None if text == PLAN else renewal_of(text, today=today)}
+        case "timezone":
+            return {"timezone": zone_of(text)}
+        case "limit":
+            return {given.name: None if text == PLAN else limit_of(text)}
+        case _:
+            return {"suspended": given.edit == "suspend"}
+
+
+def known_model(name: str) -> str:
+    """Check that a model has a price; raises UnusableRequest with the list."""
+    known = priced_models()
+    return name if is_priced(name) else one_of(name, known, what="MODEL", listed=known)
+
+
+def lines_of(account: Account) -> list[str]:
+    """A user as admins read them."""
+    user, balance = account.user, account.balance
+    renewal = cycle_of(balance.day, renews_on=user.renews_on).renewal
+    models = ", ".join(f"{role} {model}" for role, model in user.override_models.items())
+    return [
+        f"{user.id}: plan {user.tier}" + (", suspended" if user.suspended else ""),
+        f"budget {exact(user.cycle_budget)} a cycle, renews {renewal}, time zone {user.timezone}",
+        f"today {exact(balance.left)} left of {exact(balance.allowance)}",
+        f"{account.open_builds} of {user.concurrent_builds} builds at once",
+        f"{user.builds_a_day} builds a day, {user.tool_calls} tool calls each",
+        *([f"models set by an admin: {models}"] if models else []),
+    ]
+
+
+async def add(given: Namespace, console: Console) -> int:
+    """Add money to the day of a user, or of a build's user by the build's own update."""
+    amount = microdollars_of(given.amount)
+    client, environment = await attach()
+    try:
+        described = await client.get_workflow_handle(given.id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return await _add_to_user(given.id, amount, client, environment, console)
+    ended = described.status.name.lower() if described.status else "unknown"
+    await _add_to_build(client, given.id, amount, ended)
+    console.print(f"added {exact(amount)} to the day of the user of {given.id}, and woke their builds")
+    words = ("--workflow-id", given.id, "--name", "add_budget", "--input", str(amount))
+    say_command(console, "workflow", "update", "execute", *words)
+    return 0
+
+
+async def _add_to_build(client: Client, workflow_id: str, amount: int, ended: str) -> None:
+    handle: Handle = client.get_workflow_handle(workflow_id)
+    try:
+        await handle.execute_update("add_budget", amount)  # pyright: ignore[reportUnknownMemberType] SDK signature
+    except WorkflowUpdateFailedError as error:
+        raise UnusableRequest(f"The build refused it: {error.cause}. Nothing was added.") from None
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        raise UnusableRequest(
+            f"{workflow_id} has ended ({ended}), so nothing was added. Add to its user instead: "
+            "`python -m starter add USER AMOUNT`."
+        ) from None
+
+
+async def _add_to_user(
+    user: str, amount: int, client: Client, environment: Mapping[str, str], console: Console
+) -> int:
+    async with open_accounts(environment) as accounts:
+        try:
+            account = await accounts.add(
+                user, amount, key=f"hand-{secrets.token_hex(16)}", at=datetime.now(UTC)
+            )
+        except UnknownUser:
+            raise UnusableRequest(
+                f"There is neither a build nor a user {user!r}. Nothing was added."
+            ) from None
+    console.print(f"added {exact(amount)}: today {exact(account.balance.left)} left of "
+                  f"{exact(account.balance.allowance)}")  # fmt: skip
+    await _wake(client, console, user=user)
+    return 0
+
+
+async def switch(given: Namespace, console: Console) -> int:
+    """Turn the kill switch; on again, every running build is woken."""
+    client, environment = await attach()
+    on = given.to == "on"
+    async with open_accounts(environment) as accounts:
+        await accounts.switch(on=on)
+    if not on:
+        console.print("switched off: no build starts, running ones park before their next call")
+        return 0
+    console.print("switched on")
+    if not Settings.from_env(environment).autonomous_agent:
+        console.print("but AUTONOMOUS_AGENT is false here: a worker with it stays off until it is set")
+    await _wake(client, console)
+    return 0
+
+
+async def _wake(client: Client, console: Console, *, user: str | None = None) -> None:
+    console.print(f"woke {await wake_builds(client, user=user)} running builds")
