@@ -37,6 +37,10 @@ async def open_entry(
             state="reserved",
             model=order.model,
             opened_at=order.at,
+            turn=order.turn,
+            attempt=order.attempt,
+            phase=order.phase,
+            plan_item=order.plan_item,
             **values,
         )
         .returning(ledger.c.id)

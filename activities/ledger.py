@@ -1,12 +1,10 @@
 """The money of a user's day, for reading: balances, receipts, live numbers; and what admins change."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import RowMapping, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import RowMapping, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from typing_extensions import override
 
@@ -16,6 +14,8 @@ from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.money_tables import days, ledger
 from activities.prices import worst_case
+from activities.receipt_rows import load_receipt
+from activities.receipts import Receipt
 from activities.users import load_user, turn_switch
 from activities.waking import wake_builds
 from workflows import ports
@@ -39,23 +39,6 @@ class Paid:
     cost: int
     """Microdollars."""
     balance: Balance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptLine:
-    """What a build's calls of one day, model and state came to; microdollars and tokens."""
-
-    day: date
-    model: str
-    state: str
-    """settled, lost (paid for and not used), reserved (open)."""
-    calls: int
-    cost: int
-    """Of open ones: what is set aside."""
-    input_tokens: int
-    cache_read_tokens: int
-    output_tokens: int
-    price_id: str
 
 
 class Ledger(ports.Ledger):
@@ -145,36 +128,12 @@ class Ledger(ports.Ledger):
         async with self._engine.begin() as connection:
             await turn_switch(connection, name, on=on)
 
-    async def receipt(self, build_id: str) -> Sequence[ReceiptLine]:
-        """Give what a build's calls came to, by day, model and state; what cost nothing is left out."""
-        async with self._engine.connect() as connection:
-            return [_line(row) for row in await _receipt_rows(connection, build_id)]
+    async def receipt(self, name: str) -> Receipt | None:
+        """Give what a build came to, by its id or of the newest by its workflow id; none is known: None."""
+        return await load_receipt(self._engine, name)
 
 
 _TOKENS = ("input_tokens", "cache_read_tokens", "output_tokens")
-
-
-async def _receipt_rows(connection: AsyncConnection, build_id: str) -> Sequence[RowMapping]:
-    keys = (ledger.c.day, ledger.c.model, ledger.c.state, ledger.c.price_id)
-    amount = func.sum(ledger.c.cost) + func.sum(ledger.c.reserved).filter(ledger.c.state == "reserved")
-    query = (
-        select(
-            *keys,
-            func.count().label("calls"),
-            func.coalesce(amount, func.sum(ledger.c.cost)).label("cost"),
-            *(func.sum(ledger.c[name]).label(name) for name in _TOKENS),
-        )
-        .where(ledger.c.build_id == build_id, ledger.c.state != "released")
-        .group_by(*keys)
-        .order_by(*keys)
-    )
-    return (await connection.execute(query)).mappings().all()
-
-
-def _line(row: RowMapping) -> ReceiptLine:
-    numbers = {name: int(row[name]) for name in ("calls", "cost", *_TOKENS)}
-    values: dict[str, Any] = dict(row) | numbers
-    return ReceiptLine(**values)
 
 
 def _next_worst_case(entry: RowMapping, at: datetime) -> int:

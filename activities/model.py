@@ -102,6 +102,9 @@ class Model(ports.Model):
             max_tokens=request.max_tokens,
             at=at,
             lifetime=question.lifetime,
+            turn=request.turn,
+            attempt=activity.info().attempt,
+            phase=request.phase,
         )
         made = await self._purchases.reserve(order)
         if isinstance(made, Refused) and order.lifetime == "1h":

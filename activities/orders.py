@@ -26,6 +26,13 @@ class Order:
     """Server time of the activity."""
     lifetime: Lifetime = "5m"
     """Of what the call writes to the cache."""
+    turn: int = 0
+    attempt: int = 0
+    """Of the activity; a later one was made because an earlier one failed."""
+    phase: str = ""
+    """As the model last named it."""
+    plan_item: str = ""
+    """Only where it is known; the workflow knows phases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,13 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("status", help="where a build stands")
     one.add_argument("id", help="workflow id")
     one.add_argument("--json", action="store_true")
+    one = commands.add_parser("receipt", help="what a build cost: by phase, tool and day, and what was lost")
+    one.add_argument("id", help="workflow id or build id")
+    one.add_argument("--json", action="store_true")
+    one = commands.add_parser("quote", help="what builds of similar plans cost")
+    one.add_argument("file", nargs="?", type=Path, help="a request, as in examples/")
+    one.add_argument("--idea", default="", help="the idea in a sentence")
+    one.add_argument("--json", action="store_true")
     one = commands.add_parser("say", help="say something to the agent")
     one.add_argument("id", help="workflow id")
     one.add_argument("text")
@@ -90,6 +97,8 @@ def command_of(name: str) -> Command:
         return getattr(module, name)
     if name in ("add", "admin", "switch"):
         return getattr(importlib.import_module("starter.admin"), name)
+    if name in ("receipt", "quote"):
+        return getattr(importlib.import_module("starter.money"), name)
     from starter import commands
 
     table: dict[str, Command] = {

@@ -1,6 +1,6 @@
 """Payloads of a build as a whole: what a founder hands over, how it is prepared, ends and is asked about."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
@@ -193,6 +193,21 @@ class BuildStatus(Payload):
     outcome: str = ""
     message: str = ""
     model: str = ""
+
+
+class ReceiptSoFar(Payload):
+    """What the build itself knows of its money; the whole is `python -m starter receipt ID`."""
+
+    spent_microdollars: int = 0
+    """Settled and lost."""
+    by_phase: dict[str, int] = Field(default={})
+    """Microdollars; comes to what is spent."""
+    day: date | None = None
+    """Local day of the user whose balance follows, which all their builds share."""
+    day_allowance_microdollars: int = 0
+    day_left_microdollars: int = 0
+    whole: str = "python -m starter receipt ID"
+    """What prints the tools, the days and the lost attempts too."""
 
 
 class TimelineEntry(Payload):

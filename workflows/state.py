@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.files import SandboxRef
 from workflows.models import MOST_TOOL_CALLS, BuildRequest, PreparedBuild, TimelineEntry
@@ -15,10 +15,18 @@ from workflows.turns import Balance
 
 FOUNDER = "[founder]"
 """Begins a note that a person wrote."""
+LONGEST_KEY = 40
+"""Characters by which phases are told apart where money is put down to them."""
 LONGEST_ENTRY = 300
 """Characters of a line of the timeline."""
 STATE_KIND = "nightshift.state"
 """Tells a carried state from a request of a person."""
+NO_PHASE = "before the first phase"
+"""Where money goes while no phase has begun."""
+OTHER_PHASES = "later phases"
+"""Where it goes once as many phases are told apart as the state has room for."""
+MOST_PHASES = 20
+"""Phases whose money is told apart; a carried state must stay small."""
 TIMELINE_LENGTH = 40
 """Entries that the timeline keeps; a carried state must stay small."""
 
@@ -126,6 +134,8 @@ class BuildState(BaseModel):
     stage: Stage = Stage.NORMAL
     balance: Balance | None = None
     """As last read."""
+    spent_by_phase: dict[str, int] = Field(default={})
+    """Microdollars; comes to what the build spent when the balance was last read."""
     wakes: int = 0
     """Counts wake signals; a sleeper waits for a newer one."""
     wake_at: datetime | None = None
@@ -203,6 +213,16 @@ class BuildState(BaseModel):
         if self.balance is not None and self.balance.day != balance.day:
             self.stage = Stage.NORMAL
         self.balance = balance
+        self._book()
+
+    def _book(self) -> None:
+        """Put down to the phase what was spent since the last look."""
+        known = self.spent_by_phase
+        if spent := self.spent - sum(known.values()):
+            phase = self.phase[:LONGEST_KEY] or NO_PHASE
+            if phase not in known and len(known) >= MOST_PHASES - 1:
+                phase = OTHER_PHASES
+            self.spent_by_phase = known | {phase: known.get(phase, 0) + spent}
 
     def limit_calls(self, most: int) -> None:
         """Change the limit of tool calls; before the build has begun, what it will begin with."""

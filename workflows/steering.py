@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from workflows.models import BuildStatus, SetLimit, TimelineEntry
+from workflows.models import BuildStatus, ReceiptSoFar, SetLimit, TimelineEntry
 from workflows.state import FOUNDER, BuildState
 from workflows.texts import clean
 
@@ -118,6 +118,18 @@ class Steering:
             outcome=state.outcome,
             message=state.message,
             model=state.model,
+        )
+
+    @workflow.query(description="What the build has spent, by phase; the whole is `starter receipt ID`.")
+    def receipt(self) -> ReceiptSoFar:
+        """What the state knows of the money, without a look at the ledger."""
+        balance = self.state.balance
+        return ReceiptSoFar(
+            spent_microdollars=self.state.spent,
+            by_phase=self.state.spent_by_phase,
+            day=balance.day if balance else None,
+            day_allowance_microdollars=balance.allowance if balance else 0,
+            day_left_microdollars=balance.left if balance else 0,
         )
 
     @workflow.query(description="The last steps of the build, oldest first.")

@@ -28,6 +28,8 @@ LINES = {
     "pause b": {"command": "pause", "id": "b"},
     "resume b": {"command": "resume", "id": "b"},
     "status b --json": {"command": "status", "id": "b", "json": True},
+    "receipt b": {"command": "receipt", "id": "b", "json": False},
+    "quote my.json --json": {"command": "quote", "file": Path("my.json"), "idea": "", "json": True},
     "say b hello": {"command": "say", "id": "b", "text": "hello"},
     "add ann 5": {"command": "add", "id": "ann", "amount": "5"},
     "add ann -5": {"command": "add", "id": "ann", "amount": "-5"},

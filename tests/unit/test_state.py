@@ -12,6 +12,9 @@ from workflows.payload import Payload
 from workflows.state import (
     FOUNDER,
     LONGEST_ENTRY,
+    MOST_PHASES,
+    NO_PHASE,
+    OTHER_PHASES,
     TIMELINE_LENGTH,
     TRANSITIONS,
     BuildState,
@@ -179,6 +182,29 @@ def test_the_spend_is_the_build_s_own():
     assert 4 == state.spent
 
 
+def test_what_is_spent_is_put_down_to_the_phase():
+    """What a look at the balance finds new goes to the phase of that moment; the sum is what was spent."""
+    state = BuildState()
+    for phase, spent in (("", 3), ("one", 3), ("one", 10), ("two", 11), ("one", 20)):
+        state.phase = phase
+        state.see(Balance(day=date(2026, 3, 1), allowance=100, build_spent=spent))
+
+    assert {NO_PHASE: 3, "one": 7 + 9, "two": 1} == state.spent_by_phase
+    assert state.spent == sum(state.spent_by_phase.values())
+
+
+def test_a_build_of_many_phases_tells_a_bounded_number_apart():
+    """Later ones share a line, and the sum still holds."""
+    state = BuildState()
+    for n in range(1, MOST_PHASES + 10):
+        state.phase = str(n)
+        state.see(Balance(day=date(2026, 3, 1), allowance=100, build_spent=n))
+
+    assert MOST_PHASES == len(state.spent_by_phase)
+    assert 10 == state.spent_by_phase[OTHER_PHASES]
+    assert state.spent == sum(state.spent_by_phase.values())
+
+
 # --- the hand-over --------------------------------------------------------------------------------------
 
 
@@ -209,6 +235,7 @@ def turn(state: BuildState, n: int) -> None:
     if n % 10 == 0:
         state.note(f"{FOUNDER} " + "y" * 500)
     state.phase = f"{n}: " + "ж" * 95
+    state.see(Balance(day=date(2026, 3, 1), allowance=4_000_000, wakes_at=NOON, build_spent=n * 40_000))
     state.log(NOON, f"{state.shown}: phase {state.phase}")
 
 

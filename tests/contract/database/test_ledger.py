@@ -234,12 +234,13 @@ async def test_receipt_shows_what_a_crash_cost(desk, control):
         with pytest.raises(Exception, match="asked again"):
             await desk.call(build)
     reply = await desk.call(build)
-    lines = await desk.ledger.receipt(build.build_id)
+    receipt = await desk.ledger.receipt(build.build_id)
 
-    assert [(line.state, line.calls) for line in lines] == [("lost", 1), ("settled", 1)]
-    assert sum(line.cost for line in lines) == reply.balance.build_spent
-    assert {line.day for line in lines} == {NOON.date()}
-    assert all(line.price_id.startswith("anthropic/") for line in lines)
+    assert receipt.spent_microdollars == reply.balance.build_spent
+    assert receipt.lost_microdollars == sum(each.microdollars for each in receipt.waste) > 0
+    assert [(each.turn, each.day) for each in receipt.waste] == [(1, NOON.date())]
+    assert [(share.name, share.times) for share in receipt.by_day] == [("2026-11-23", 2)]
+    assert all(share.name.startswith("anthropic/") for share in receipt.by_price)
 
 
 async def test_ended_build_holds_no_money(desk):
