@@ -134,7 +134,7 @@ async def test_thirty_days_of_spending_all(desk, settings, autumn):
     night = Night()
     begin = (await autumn.get_current_time()).astimezone(ZONE)
     renewal = begin.date() + timedelta(days=18)
-    await desk.give(tier="bootstrapper", timezone=ZONE.key, renews_on=renewal)
+    await desk.give(tier="bootstrapper", timezone=ZONE.key, renews_on=renewal, tool_calls=10_000)
     async with _working(autumn, desk, settings, night) as handle:
         for number in range(DAYS):
             sleeps = 1 + number + (number > EARLY) + (number > RICHER)
