@@ -25,6 +25,7 @@ SANDBOXES = "SELECT count(*) AS n FROM sandboxes WHERE build_id = :b AND state <
 
 async def test_terminated_builds_are_cleared_and_running_ones_left_alone(everything, model_control, database):
     """In mid-stream or paused in a later run: its money is lost, its row closed, its sandbox killed."""
+    await _round(everything.client, "round-0")  # what other tests left
     paused = await _paused_in_a_later_run(everything.client, database)
     streaming = await _streaming(everything.client, model_control)
     await streaming.terminate("a test")

@@ -3,15 +3,14 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
 from starter.attach import ROOT
 
 SLEEPERS = 200
-WARM = 50
-"""Builds that fall asleep first: a burst of them makes the worker's pools and heaps as large as they get."""
+WARM = 20
+"""Builds that fall asleep first: they load what every build needs."""
 LIMIT_BYTES = 40 * 1024 * 1024
 
 
@@ -21,12 +20,13 @@ async def test_200_sleeping_builds_cost_less_than_40_mb(everything):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.e2e.sleeping_worker", "sleepers",
         cwd=ROOT, env={**os.environ, **everything.environment},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         await _sleep(everything.client, range(WARM))
-        before = _resident(process.pid)
+        before = await _held(process)
         await _sleep(everything.client, range(WARM, WARM + SLEEPERS))
-        grown = _resident(process.pid) - before
+        grown = await _held(process) - before
     finally:
         process.terminate()
         assert 0 == await process.wait()
@@ -46,9 +46,9 @@ async def _sleep(client, numbers) -> None:
             await asyncio.sleep(0.5)
 
 
-def _resident(pid: int) -> int:
-    """Resident bytes of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(pid)
+async def _held(process: asyncio.subprocess.Process) -> int:
+    """Bytes that the worker holds."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\n")
+    return int(await process.stdout.readline())
