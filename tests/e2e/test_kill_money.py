@@ -131,7 +131,8 @@ async def test_killed_at_each_moment_of_a_purchase(everything, open_worker, mode
     assert {"settled"} == {entry["state"] for entry in entries[len(MOMENTS) :]}
     settled = [entry for entry in entries if entry["state"] == "settled"]
     assert len(settled) == len({entry["message_id"] for entry in settled}) == result.turns
-    assert len(entries) == len(requests)
+    # The first attempt may die before it has asked anything.
+    assert len(entries) - 1 <= len(requests) <= len(entries)
     worst, *heard = [entry for entry in entries if entry["state"] == "lost"]
     assert worst["cost"] == worst["reserved"]
     assert all(0 < entry["cost"] <= entry["reserved"] for entry in heard)
