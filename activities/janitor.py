@@ -22,12 +22,12 @@ from activities.money_tables import ledger
 from activities.purchases import Purchases
 from activities.sandbox import Sandboxes
 from activities.tables import builds, sandboxes
+from activities.waking import RUNNING
 from workflows import ports
 from workflows.errors import Outcome
 from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
 from workflows.models import FinishBuild
 
-OPEN_BUILDS = "WorkflowType = 'BuildWorkflow' AND ExecutionStatus = 'Running'"
 UNKNOWN = "UNKNOWN"
 READY = WorkflowExecutionStatus.COMPLETED.name
 CLOSED = (
@@ -114,7 +114,7 @@ class Janitor(ports.Janitor):
         holders = await self._holders()
         if not holders:
             return []
-        running = {each.id async for each in activity.client().list_workflows(OPEN_BUILDS)}
+        running = {each.id async for each in activity.client().list_workflows(RUNNING)}
         named = Counter(holder.workflow_id for holder in holders)
         return [each for each in holders if each.workflow_id not in running or named[each.workflow_id] > 1]
 

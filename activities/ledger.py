@@ -1,4 +1,4 @@
-"""The money of a user's day, for reading: balances, receipts, live numbers; and what admins change."""
+"""The money of a user's day: balances and live numbers, and what is added to it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,9 +14,7 @@ from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.money_tables import days, ledger
 from activities.prices import worst_case
-from activities.receipt_rows import load_receipt
-from activities.receipts import Receipt
-from activities.users import load_user, turn_switch
+from activities.users import load_user
 from activities.waking import wake_builds
 from workflows import ports
 from workflows.turns import AddMoney, Balance, CostRecord, ModelCall, WakeBuilds
@@ -122,15 +120,6 @@ class Ledger(ports.Ledger):
         """Wake the user's running builds; gives how many there were."""
         async with heartbeating(), classified():
             return await wake_builds(activity.client(), user=request.user, but=request.but)
-
-    async def set_switch(self, name: str, *, on: bool) -> None:
-        """Turn a switch; `autonomous_agent` off parks every build before its next call to the model."""
-        async with self._engine.begin() as connection:
-            await turn_switch(connection, name, on=on)
-
-    async def receipt(self, name: str) -> Receipt | None:
-        """Give what a build came to, by its id or of the newest by its workflow id; none is known: None."""
-        return await load_receipt(self._engine, name)
 
 
 _TOKENS = ("input_tokens", "cache_read_tokens", "output_tokens")

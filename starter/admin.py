@@ -7,21 +7,19 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.accounts import Account, Accounts, UnknownUser
 from activities.billing_cycle import cycle_of, local_day
-from activities.database import open_database
 from activities.prices import is_priced, priced_models
 from activities.settings import Settings
 from activities.waking import wake_builds
 from starter.amounts import PLAN, exact, limit_of, microdollars_of, one_of, renewal_of, zone_of
 from starter.attach import attach
 from starter.commands import Handle, say_command
-from starter.local.parts import PartFailed
 from starter.requests import UnusableRequest
+from starter.rows import open_rows
 
 FREES = frozenset({"tier", "budget", "renews", "timezone", "resume"})
 """Edits after which a sleeping build may find money."""
@@ -29,21 +27,15 @@ FREES = frozenset({"tier", "budget", "renews", "timezone", "resume"})
 
 @asynccontextmanager
 async def open_accounts(environment: Mapping[str, str]) -> AsyncGenerator[Accounts]:
-    """Reach the users' rows; what the database refuses is told as a part that failed."""
-    settings = Settings.from_env(environment)
-    if not settings.database_url.get_secret_value():
-        raise PartFailed("postgres", why="nothing runs here", fix="start it with `make up`")
+    """Reach the users' rows; raises PartFailed."""
     try:
-        async with open_database(settings) as engine:
+        async with open_rows(environment) as engine:
             yield Accounts(engine)
     except UnknownUser as error:
         raise UnusableRequest(
             f"USER: there is no user {str(error)!r}. Give them a plan to make one: "
             f"`python -m starter admin tier {error} bootstrapper`."
         ) from None
-    except (OSError, SQLAlchemyError) as error:
-        why = f"it does not answer as it should ({type(error).__name__})"
-        raise PartFailed("postgres", why=why, fix="see `make doctor`") from None
 
 
 async def admin(given: Namespace, console: Console) -> int:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Sequence
 from datetime import date
-from decimal import Decimal
 from difflib import get_close_matches
 from zoneinfo import available_timezones
 
@@ -49,12 +48,11 @@ def _too_much(text: str) -> UnusableRequest:
     return UnusableRequest(f"AMOUNT: {text} is above {exact(MOST_ADDED)}, the most. Was a point forgotten?")
 
 
-def exact(microdollars: int) -> str:
-    """Show every microdollar, cents at least: `$5.00`, `$0.000001`."""
-    amount = Decimal(microdollars) / MICRODOLLARS
-    shown = f"{amount:.6f}".rstrip("0")
-    whole, _, decimals = shown.partition(".")
-    return f"${whole}.{decimals.ljust(2, '0')}"
+def exact(microdollars: int, *, places: int = 2) -> str:
+    """Show every microdollar, and so many decimals at least: `$5.00`, `-$0.000001`."""
+    sign, amount = "-" if microdollars < 0 else "", abs(microdollars)
+    decimals = f"{amount % MICRODOLLARS:0{DECIMALS}}".rstrip("0").ljust(places, "0")
+    return f"{sign}${amount // MICRODOLLARS}.{decimals}"
 
 
 def limit_of(text: str) -> int:

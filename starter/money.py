@@ -1,50 +1,30 @@
 """What a build cost, and what one would probably cost: read from the database, no build is touched."""
 
 from argparse import Namespace
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from functools import partial
 
 from pydantic import JsonValue, ValidationError
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.database import open_database
 from activities.quotes import FEWEST, Quote, quote_for
 from activities.receipt_rows import load_past, load_receipt
 from activities.receipts import Receipt, Share
-from activities.settings import Settings
+from starter import amounts
 from starter.attach import attach
 from starter.commands import say_command
-from starter.local.parts import PartFailed
 from starter.requests import UnusableRequest, read_request
+from starter.rows import open_rows
 from workflows.models import BuildPlan
 
-DOLLAR = 1_000_000
-"""Microdollars."""
-
-
-def exact(microdollars: int) -> str:
-    """Dollars to the microdollar, so that a column adds up to what stands under it."""
-    sign, amount = "-" if microdollars < 0 else "", abs(microdollars)
-    return f"{sign}${amount // DOLLAR}.{amount % DOLLAR:06}"
-
-
-@asynccontextmanager
-async def _database() -> AsyncGenerator[AsyncEngine]:
-    _, environment = await attach()
-    try:
-        async with open_database(Settings.from_env(environment)) as engine:
-            yield engine
-    except (OSError, SQLAlchemyError) as error:
-        why = f"the money cannot be read ({type(error).__name__})"
-        raise PartFailed("postgres", why=why, fix="see `python -m starter doctor`") from None
+exact = partial(amounts.exact, places=amounts.DECIMALS)
+"""Dollars to the microdollar, so that a column adds up to what stands under it."""
 
 
 async def receipt(given: Namespace, console: Console) -> int:
     """Print what a build cost, by phase, by tool and by day."""
-    async with _database() as engine:
+    _, environment = await attach()
+    async with open_rows(environment) as engine:
         found = await load_receipt(engine, given.id)
     if found is None:
         raise UnusableRequest(
@@ -97,7 +77,8 @@ async def quote(given: Namespace, console: Console) -> int:
     if bool(given.file) == bool(given.idea):
         raise UnusableRequest("Give either a file or --idea TEXT.")
     plan = plan_of(read_request(given.file) if given.file else {})
-    async with _database() as engine:
+    _, environment = await attach()
+    async with open_rows(environment) as engine:
         found = quote_for(plan, await load_past(engine))
     if given.json:
         console.out(found.model_dump_json() if found else "null", highlight=False)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import insert, select
 from temporalio.exceptions import ApplicationError
 
+from activities.accounts import Accounts
 from activities.tables import artifacts, builds, restore_points, understanding_sessions
 from workflows.errors import FailureType
 from workflows.models import Answer, BuildPlan, FinishBuild, PreparedBuild, StatusChange
@@ -172,12 +173,12 @@ async def test_kill_switch_refuses_new_builds(desk, make_desk):
     """Off by setting or by row: no build starts."""
     with pytest.raises(ApplicationError) as by_setting:
         await make_desk(autonomous_agent=False).prepare()
-    await desk.ledger.set_switch("autonomous_agent", on=False)
+    await Accounts(desk.engine).switch(on=False)
     try:
         with pytest.raises(ApplicationError) as by_row:
             await desk.prepare()
     finally:
-        await desk.ledger.set_switch("autonomous_agent", on=True)
+        await Accounts(desk.engine).switch(on=True)
 
     assert by_setting.value.type == by_row.value.type == FailureType.AGENT_DISABLED
 

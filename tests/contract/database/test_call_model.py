@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from temporalio.exceptions import ApplicationError
 
+from activities.accounts import Accounts
 from activities.entries import INPUT
 from activities.failures import NO_CREDIT
 from activities.metering import FASTEST
@@ -536,13 +537,13 @@ async def test_switch_and_suspension_refuse(desk, make_desk, control, by):
     build = await desk.prepare()
     worker = make_desk(autonomous_agent=False) if by == "setting" else desk
     if by == "row":
-        await desk.ledger.set_switch("autonomous_agent", on=False)
+        await Accounts(desk.engine).switch(on=False)
     if by == "suspension":
         await desk.set_user(suspended=True)
     try:
         reply = await worker.call(build)
     finally:
-        await desk.ledger.set_switch("autonomous_agent", on=True)
+        await Accounts(desk.engine).switch(on=True)
 
     assert reply.refused == (Refusal.SUSPENDED if by == "suspension" else Refusal.DISABLED)
     assert reply.head == build.head

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from activities.money_tables import days, ledger
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
 from activities.prices import Usage
+from activities.receipt_rows import load_receipt
 from workflows.models import PreparedBuild
 from workflows.turns import CostRecord, Refusal
 
@@ -234,7 +235,7 @@ async def test_receipt_shows_what_a_crash_cost(desk, control):
         with pytest.raises(Exception, match="asked again"):
             await desk.call(build)
     reply = await desk.call(build)
-    receipt = await desk.ledger.receipt(build.build_id)
+    receipt = await load_receipt(desk.engine, build.build_id)
 
     assert receipt.spent_microdollars == reply.balance.build_spent
     assert receipt.lost_microdollars == sum(each.microdollars for each in receipt.waste) > 0

@@ -18,6 +18,7 @@ from activities.money_tables import days, ledger
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
 from activities.prices import Usage
 from activities.purchases import Purchases
+from activities.rows import Row
 from activities.settings import Settings
 from activities.tables import transcript
 from activities.transcript import Transcript
@@ -78,21 +79,26 @@ async def cut(work: Coroutine[Any, Any, Any], chance: random.Random) -> Any:
         return await task
 
 
+def order_of(build: PreparedBuild, parent: Row, question: str, *, at: datetime) -> Order:
+    """What each attempt here asks for."""
+    return Order(
+        build_id=build.build_id,
+        user=build.user,
+        model=build.model,
+        parent=parent,
+        question=question,
+        input_tokens=10_000,
+        max_tokens=2_000,
+        at=at,
+    )
+
+
 async def attempt(scene: Scene, number: int, at: datetime) -> None:
     """One attempt at a call, as an activity makes it: reserve, then come to some end or to none."""
     chance, worker = random.Random(scene.chance.random()), number % WORKERS
     purchases, build = scene.workers[worker], scene.builds[number % BUILDS]
     parent = (await scene.transcripts[worker].path(build.head))[-1]
-    order = Order(
-        build_id=build.build_id,
-        user=build.user,
-        model=build.model,
-        parent=parent,
-        question=f'[{{"type":"text","text":"{chance.randrange(4)}"}}]',
-        input_tokens=10_000,
-        max_tokens=2_000,
-        at=at,
-    )
+    order = order_of(build, parent, f'[{{"type":"text","text":"{chance.randrange(4)}"}}]', at=at)
     end = chance.choice(ENDS)
     if end == "cut reserve":
         await cut(purchases.reserve(order), chance)
@@ -231,16 +237,7 @@ async def test_busy_builds_get_their_turn(desk, workers, settings):
     async def live(number: int, build: PreparedBuild) -> None:
         purchases = scene.workers[number % WORKERS]
         parent = (await scene.transcripts[number % WORKERS].path(build.head))[-1]
-        order = Order(
-            build_id=build.build_id,
-            user=build.user,
-            model=build.model,
-            parent=parent,
-            question="",
-            input_tokens=10_000,
-            max_tokens=2_000,
-            at=NOON,
-        )
+        order = order_of(build, parent, "", at=NOON)
         while isinstance(made := await purchases.reserve(order), Refused):
             turns[made.reason] += 1
             refused.set()
@@ -270,16 +267,7 @@ async def test_an_attempt_after_midnight_takes_over_the_one_before(desk, workers
 
     async def ask(number: int, build: PreparedBuild, at: datetime) -> Reservation | Bought | Refused:
         parent = (await scene.transcripts[number % WORKERS].path(build.head))[-1]
-        order = Order(
-            build_id=build.build_id,
-            user=build.user,
-            model=build.model,
-            parent=parent,
-            question='[{"type":"text","text":"again"}]',
-            input_tokens=10_000,
-            max_tokens=2_000,
-            at=at,
-        )
+        order = order_of(build, parent, '[{"type":"text","text":"again"}]', at=at)
         return await scene.workers[number % WORKERS].reserve(order)
 
     asked = (
