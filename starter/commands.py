@@ -134,9 +134,8 @@ async def status(given: Namespace, console: Console) -> int:
         console.out(found.model_dump_json(), highlight=False)
         return 0
     console.print(f"{found.status}" + (f": {found.phase}" if found.phase else ""), style="bold")
-    console.print(
-        f"{found.build_version}, {found.turns} turns, {found.tool_calls} of {found.max_tool_calls} tool calls"
-    )
+    work = f"{found.turns} turns, {found.tool_calls} of {found.max_tool_calls} tool calls"
+    console.print(", ".join(filter(None, (found.build_version, work))))
     console.print(
         f"spent {dollars(found.spent_microdollars)}; today {dollars(found.left_microdollars)} left "
         f"of {dollars(found.allowance_microdollars)}"

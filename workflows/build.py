@@ -66,7 +66,8 @@ class BuildWorkflow(Changing):
     async def run(self, _given: RawValue = NO_INPUT, *_surplus: object) -> BuildResult:
         """Build until READY; every other end is an ApplicationError named for its outcome."""
         if self._invalid:
-            raise ApplicationError(self._invalid, type=FailureType.INVALID_BUILD_REQUEST, non_retryable=True)
+            failure = FailureType.INVALID_BUILD_REQUEST
+            raise self._unbegun(ApplicationError(self._invalid, type=failure, non_retryable=True))
         try:
             preview_url = await self._build()
         except (BuildFailed, ActivityError, asyncio.CancelledError) as error:
@@ -113,12 +114,18 @@ class BuildWorkflow(Changing):
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            raise refusal_of(error) from None
+            raise self._unbegun(refusal_of(error)) from None
         state.begin(prepared)
         state.request = BuildRequest()
         if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
         await self._journal.enter(Status.SCAFFOLD)
+
+    def _unbegun(self, failure: ApplicationError) -> ApplicationError:
+        """Note, for who asks later, that the build did not start and why."""
+        self.state.move(Status.FAILED)
+        self.state.outcome, self.state.message = failure.type or "", failure.message
+        return failure
 
     async def _turn(self) -> bool:
         """Think, act, observe; True when the model says that it is done and has heard everyone."""

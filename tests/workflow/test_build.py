@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from tests.fakes import World, acts, call, done
 from tests.histories import activity_names
 from workflows.files import ProofReport
-from workflows.models import BuildResult
+from workflows.models import BuildResult, BuildStatus
 from workflows.turns import ModelCall, ModelReply
 
 
@@ -229,6 +229,18 @@ async def test_a_mistyped_workflow_type_fails(bench):
 
     assert "UnknownWorkflowType" == ended.type
     assert "`BuildWorkflow`" in ended.message
+
+
+@pytest.mark.parametrize("given", [{"idea": "x"}, {"idea": 3}])
+async def test_a_build_that_did_not_start_says_so_when_asked(bench, given):
+    """Whoever looks later sees FAILED and why, and no build that seems to be starting for ever."""
+    why = ApplicationError("switched off", type="AgentDisabled", non_retryable=True)
+    async with bench(World(refuse_start=why)) as on:
+        handle = await on.start(given)
+        refused = await _failure(handle)
+        shown = await handle.query("status", result_type=BuildStatus)
+
+    assert ("FAILED", refused.type, refused.message) == (shown.status, shown.outcome, shown.message)
 
 
 async def test_start_without_input(bench):
