@@ -26,6 +26,8 @@ STOP_LIMIT = timedelta(seconds=30)
 SHORT_LIFE_SECONDS = 10
 """A worker that dies sooner than this after its start is not started again at once."""
 LONGEST_PAUSE_SECONDS = 30
+HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""Bounds what glibc keeps of freed memory: a worker with hundreds of sleepers held a third more."""
 
 
 class WorkerProcess:
@@ -40,7 +42,7 @@ class WorkerProcess:
         self._service = Service(
             name="worker",
             argv=(sys.executable, str(root / "worker.py")),
-            environment=plain_environment() | dict(environment),
+            environment=plain_environment() | HEAP | dict(environment),
             cwd=root,
         )
         self._process: asyncio.subprocess.Process | None = None

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from starter.attach import ROOT
+from starter.worker_process import HEAP
 
 SLEEPERS = 200
-WARM = 20
-"""Builds that fall asleep first: they load what every build needs."""
+WARM = 50
+"""Builds that fall asleep first: a burst of them makes the worker's pools and heaps as large as they get."""
 LIMIT_BYTES = 40 * 1024 * 1024
 
 
@@ -19,14 +21,13 @@ async def test_200_sleeping_builds_cost_less_than_40_mb(everything):
     """200 builds asleep on a worker grow it by less than 40 MB, beyond what its first builds load."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.e2e.sleeping_worker", "sleepers",
-        cwd=ROOT, env={**os.environ, **everything.environment},
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT, env={**os.environ, **HEAP, **everything.environment},
     )  # fmt: skip
     try:
         await _sleep(everything.client, range(WARM))
-        before = await _held(process)
+        before = _resident(process.pid)
         await _sleep(everything.client, range(WARM, WARM + SLEEPERS))
-        grown = await _held(process) - before
+        grown = _resident(process.pid) - before
     finally:
         process.terminate()
         assert 0 == await process.wait()
@@ -46,9 +47,9 @@ async def _sleep(client, numbers) -> None:
             await asyncio.sleep(0.5)
 
 
-async def _held(process: asyncio.subprocess.Process) -> int:
-    """Bytes that the worker holds."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(b"\n")
-    return int(await process.stdout.readline())
+def _resident(pid: int) -> int:
+    """Resident bytes of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(pid)
