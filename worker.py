@@ -18,7 +18,7 @@ from activities.checks import Checks
 from activities.database import open_database, upgrade_database
 from activities.events import EventStream
 from activities.heartbeat import BEAT
-from activities.isolation import check_isolation
+from activities.isolation import Unisolated, check_isolation
 from activities.janitor import Janitor
 from activities.ledger import Ledger
 from activities.model import Model
@@ -39,6 +39,7 @@ from activities.snapshots import Snapshots
 from activities.tools import Tools
 from activities.transcript import Transcript
 from activities.workspace import Workspace
+from activities.wrong_settings import WrongSettings
 from starter.attach import ROOT, TASK_QUEUE
 from starter.connect import connect
 from starter.exits import run, until_told
@@ -212,4 +213,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    run(main())
+    run(main(), told=(Unisolated, WrongSettings))

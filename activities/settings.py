@@ -107,6 +107,8 @@ class Settings(BaseSettings):
                 values[str(field.validation_alias or name)] = environment[variable]
         try:
             return cls(**values)
+        except UnicodeDecodeError:
+            raise WrongSettings({".env": ".env: it is no UTF-8 text. Save it as UTF-8."}) from None
         except ValidationError as error:
             lines = dict(_line(cls.model_fields, found) for found in error.errors())
         raise WrongSettings(lines)

@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 INTERRUPTED = 130
 """Status after Ctrl-C, as shells count it."""
+TERMINATED = 143
+"""Status after SIGTERM, as shells count it."""
 
 
 def finish(code: int) -> NoReturn:
@@ -26,18 +28,34 @@ def finish(code: int) -> NoReturn:
     os._exit(code)
 
 
-def run(main: Coroutine[None, None, int]) -> NoReturn:
-    """Run an entry point and end with its status; Ctrl-C after its cleanup, a bug with its traceback."""
+def run(main: Coroutine[None, None, int], *, told: tuple[type[Exception], ...] = ()) -> NoReturn:
+    """Run an entry point and end with its status; Ctrl-C and SIGTERM after its cleanup.
+
+    Failures that are `told` end it with their sentence, a bug with its traceback.
+    """
     try:
-        code = asyncio.run(main)
+        code = asyncio.run(_heeding_sigterm(main))
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except SystemExit as told:
-        code = told.code if isinstance(told.code, int) else 1
+    except asyncio.CancelledError:
+        code = TERMINATED
+    except told as failure:
+        print(failure, file=sys.stderr)
+        code = 1
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
     except BaseException:  # noqa: BLE001 the interpreter must not be left to end this process
         traceback.print_exc()
         code = 1
     finish(code)
+
+
+async def _heeding_sigterm(main: Coroutine[None, None, int]) -> int:
+    """Let SIGTERM cancel an entry point, as Ctrl-C does, so that what it started does not stay behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await main
 
 
 async def until_told(other: Awaitable[object]) -> None:

@@ -106,8 +106,9 @@ run(main())
     assert (0, "") == (ended.returncode, ended.stderr)
 
 
-def test_ctrl_c_ends_after_the_cleanup():
-    """The status is 130, as shells count it, and there is no traceback."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_cleanup(number: signal.Signals, status: int):
+    """The status is that which shells count, and there is no traceback."""
     ended = told(
         """
 async def main():
@@ -118,10 +119,20 @@ async def main():
         print("cleaned")
 run(main())
 """,
-        signal.SIGINT,
+        number,
     )
 
-    assert (130, "cleaned\n", "") == ended
+    assert (status, "cleaned\n", "") == ended
+
+
+def test_a_failure_that_is_told_ends_with_its_sentence():
+    """A person reads what to mend, not where the code stood."""
+    ended = script("""
+async def main(): raise LookupError("PORT: it must be a number.")
+run(main(), told=(LookupError,))
+""")
+
+    assert (1, "", "PORT: it must be a number.\n") == (ended.returncode, ended.stdout, ended.stderr)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -125,6 +125,15 @@ def test_what_may_hold_a_secret_is_refused_unseen(name: str):
     assert 1 == len(str(found.value).splitlines())
 
 
+def test_a_file_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As an editor saves it that writes UTF-16."""
+    (tmp_path / ".env").write_bytes("DEFAULT_MODEL=x".encode("utf-16"))
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(WrongSettings, match="Save it as UTF-8"):
+        Settings.from_env()
+
+
 def test_all_that_is_wrong_is_told_at_once():
     """Nobody mends a line to be told of the next."""
     with pytest.raises(WrongSettings) as found:
