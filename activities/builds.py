@@ -125,8 +125,8 @@ class Builds(ports.Builds):
     async def choose_model(self, request: ChooseModel) -> str:
         """Give the model that a running build may go on with, and note it in its row."""
         async with heartbeating(), classified(), self._engine.begin() as connection:
-            user = await load_user(connection, request.user)
-            model = resolve_llm_config(user, ROLE, settings=self._settings, wanted=request.model)
+            user, on = await load_user(connection, request.user), activity.info().started_time.date()
+            model = resolve_llm_config(user, ROLE, settings=self._settings, on=on, wanted=request.model)
             await connection.execute(update(builds).filter_by(id=request.build_id).values(model=model))
             return model
 

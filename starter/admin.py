@@ -4,7 +4,7 @@ import secrets
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from rich.console import Console
 from temporalio.client import Client, WorkflowUpdateFailedError
@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.accounts import Account, Accounts, UnknownUser
 from activities.billing_cycle import cycle_of, local_day
-from activities.prices import is_priced, priced_models
+from activities.lifecycles import is_offered, offered_models
 from activities.settings import Settings
 from activities.waking import wake_builds
 from starter.amounts import PLAN, exact, limit_of, microdollars_of, one_of, renewal_of, zone_of
@@ -55,7 +55,7 @@ async def _edit(given: Namespace, accounts: Accounts, at: datetime) -> Account:
     if given.edit == "show":
         return await accounts.show(user, at=at)
     if given.edit == "model":
-        model = "" if given.value == PLAN else known_model(given.value)
+        model = "" if given.value == PLAN else known_model(given.value, on=at.date())
         return await accounts.override_model(user, given.role, model, at=at)
     if given.edit == "tier":
         tiers = await accounts.tiers()
@@ -83,10 +83,12 @@ def _values(given: Namespace, account: Account, at: datetime) -> dict[str, objec
             return {"suspended": given.edit == "suspend"}
 
 
-def known_model(name: str) -> str:
-    """Check that a model has a price; raises UnusableRequest with the list."""
-    known = priced_models()
-    return name if is_priced(name) else one_of(name, known, what="MODEL", listed=known)
+def known_model(name: str, *, on: date) -> str:
+    """Check that a model can be had; raises UnusableRequest with the list."""
+    if not is_offered(name, on=on):
+        known = ", ".join(offered_models(on))
+        raise UnusableRequest(f"MODEL: {name!r} is retired or not known. Choose one of: {known}.")
+    return name
 
 
 def lines_of(account: Account) -> list[str]:
