@@ -80,6 +80,8 @@ class Model(ports.Model):
 
     async def _ask(self, request: ModelCall, question: Question) -> Bought | Refused:
         """Reserve and buy, in a new epoch if the conversation has grown too dear."""
+        others = await self._purchases.replies_of_others(request.build_id, model=request.model)
+        question = replace(question, foreign=others)
         tokens = await self._count(request, question)
         at = activity.info().started_time
         most = await self._purchases.ceiling(
@@ -129,7 +131,7 @@ class Model(ports.Model):
     async def _count(self, request: ModelCall, question: Question) -> int:
         """Bound the input: what the last reply was counted at and a small question, else as counted now."""
         added = len(question.text.encode())
-        known = await self._purchases.tokens_up_to(question.parent.id)
+        known = await self._purchases.tokens_up_to(question.parent.id, model=request.model)
         if known and added <= SMALL_QUESTION and '"type":"image"' not in question.text:
             return known + added
         conversation = question.conversation()

@@ -55,11 +55,24 @@ class Purchases:
             message_id = await self._find_question(connection, parent, question)
             return await bought(connection, message_id) if message_id else None
 
-    async def tokens_up_to(self, reply_id: int) -> int:
-        """Give the tokens of a reply and of all before it, as the provider counted them; 0: not known."""
-        query = select(ledger.c.input_tokens + ledger.c.output_tokens).filter_by(reply_id=reply_id)
+    async def tokens_up_to(self, reply_id: int, *, model: str) -> int:
+        """Give the tokens of a reply and of all before it, as the provider counted them; 0: not known.
+
+        Each model counts in its own way: what another was sent says little.
+        """
+        query = select(ledger.c.input_tokens + ledger.c.output_tokens).filter_by(
+            reply_id=reply_id, model=model
+        )
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none() or 0
+
+    async def replies_of_others(self, build_id: str, *, model: str) -> frozenset[int]:
+        """Give the replies of a build that were bought of other models."""
+        query = select(ledger.c.reply_id).where(
+            ledger.c.build_id == build_id, ledger.c.model != model, ledger.c.reply_id.is_not(None)
+        )
+        async with self._engine.connect() as connection:
+            return frozenset((await connection.execute(query)).scalars())
 
     async def ceiling(self, user: str, model: str, *, max_tokens: int, at: datetime) -> int:
         """Give the most input tokens that a call of this user should hold; above it, open a new epoch."""

@@ -212,8 +212,8 @@ class Desk:
 
 def call_for(build: PreparedBuild, **more: Any) -> ModelCall:
     """Ask for a reply to a build's first message, or as told."""
-    given = {"head": build.head, "turn": 1} | more
-    return ModelCall(build_id=build.build_id, user=build.user, model=build.model, **given)
+    given = {"head": build.head, "turn": 1, "model": build.model} | more
+    return ModelCall(build_id=build.build_id, user=build.user, **given)
 
 
 MakeDesk = Callable[..., Desk]
