@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 
 from rich.console import Console
-from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.accounts import Account, Accounts, UnknownUser
@@ -17,7 +17,7 @@ from activities.settings import Settings
 from activities.waking import wake_builds
 from starter.amounts import PLAN, exact, limit_of, microdollars_of, one_of, renewal_of, zone_of
 from starter.attach import attach
-from starter.commands import Handle, say_command
+from starter.changes import BuildEnded, change_build, say_update
 from starter.requests import UnusableRequest
 from starter.rows import open_rows
 
@@ -111,32 +111,18 @@ async def add(given: Namespace, console: Console) -> int:
     amount = microdollars_of(given.amount)
     client, environment = await attach()
     try:
-        described = await client.get_workflow_handle(given.id).describe()
+        await change_build(client, given.id, "add_budget", amount)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         return await _add_to_user(given.id, amount, client, environment, console)
-    ended = described.status.name.lower() if described.status else "unknown"
-    await _add_to_build(client, given.id, amount, ended)
-    console.print(f"added {exact(amount)} to the day of the user of {given.id}, and woke their builds")
-    words = ("--workflow-id", given.id, "--name", "add_budget", "--input", str(amount))
-    say_command(console, "workflow", "update", "execute", *words)
-    return 0
-
-
-async def _add_to_build(client: Client, workflow_id: str, amount: int, ended: str) -> None:
-    handle: Handle = client.get_workflow_handle(workflow_id)
-    try:
-        await handle.execute_update("add_budget", amount)  # pyright: ignore[reportUnknownMemberType] SDK signature
-    except WorkflowUpdateFailedError as error:
-        raise UnusableRequest(f"The build refused it: {error.cause}. Nothing was added.") from None
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
+    except BuildEnded as error:
         raise UnusableRequest(
-            f"{workflow_id} has ended ({ended}), so nothing was added. Add to its user instead: "
-            "`python -m starter add USER AMOUNT`."
+            f"{error} Add to its user instead: `python -m starter add USER AMOUNT`."
         ) from None
+    console.print(f"added {exact(amount)} to the day of the user of {given.id}, and woke their builds")
+    say_update(console, given.id, "add_budget", amount)
+    return 0
 
 
 async def _add_to_user(

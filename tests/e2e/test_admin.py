@@ -32,9 +32,12 @@ async def test_an_admin_changes_a_user_and_wakes_their_builds(everything):
     code, raised = await everything.starter("admin", "budget", USER, "240.000001")
     added = await everything.starter("add", "o-1", "0.5")
     by_user = await everything.starter("add", USER, "0.25")
+    model = await everything.starter("model", "o-1", "claude-opus-5-5")
+    retired = await everything.starter("model", "o-1", "claude-2")
+    used = (await handle.query("status"))["model"]
     unknown = await everything.starter("add", "nobody", "5")
     await handle.terminate()
-    late = await everything.starter("add", "o-1", "5")
+    late = [await everything.starter(*words) for words in (("add", "o-1", "5"), ("model", "o-1", "plan"))]
 
     assert [1] * 5 == [one for one, _ in refused], refused
     words = ("bootstrapper, partner, cto_scale", "below zero", "is past", "no time zone", "no user")
@@ -43,8 +46,12 @@ async def test_an_admin_changes_a_user_and_wakes_their_builds(everything):
     assert (0, True) == (added[0], "added $0.50" in added[1]), added
     assert (0, True) == (by_user[0], "woke 1 running" in by_user[1]), by_user
     assert (1, True) == (unknown[0], "neither a build nor a user" in unknown[1]), unknown
-    assert (1, True) == (late[0], "has ended (terminated)" in late[1]), late
-    assert not any("Traceback" in output for _, output in (*refused, added, by_user, unknown, late))
+    assert (0, True) == (model[0], "update execute --workflow-id o-1 --name set_model" in model[1]), model
+    assert (1, True) == (retired[0], "Choose one of: claude-haiku-5-5" in retired[1]), retired
+    assert "claude-opus-5-5" == used
+    assert [(1, True)] * 2 == [(code, "has ended (terminated)" in told) for code, told in late], late
+    outputs = (*refused, added, by_user, model, retired, unknown, *late)
+    assert not any("Traceback" in output for _, output in outputs)
     assert WorkflowExecutionStatus.TERMINATED == (await handle.describe()).status
 
 
