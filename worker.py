@@ -20,6 +20,7 @@ from activities.events import EventStream
 from activities.heartbeat import BEAT
 from activities.isolation import Unisolated, check_isolation
 from activities.janitor import Janitor
+from activities.last_runs import namespace_id
 from activities.ledger import Ledger
 from activities.model import Model
 from activities.objects import Objects
@@ -148,8 +149,11 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
 
 
 @asynccontextmanager
-async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
-    """Make every client and adapter, and give their activities; clients are closed at the end."""
+async def open_activities(settings: Settings, *, namespace_id: str = "") -> AsyncGenerator[list[Activity]]:
+    """Make every client and adapter, and give their activities; clients are closed at the end.
+
+    `namespace_id` is Temporal's own name of where the worker works, which each build's row keeps.
+    """
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         events = await stack.enter_async_context(EventStream.open(settings))
@@ -162,7 +166,14 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
         checks = Checks(workspace, screenshots)
-        builds = Builds(engine, transcript=transcript, purchases=purchases, events=events, settings=settings)
+        builds = Builds(
+            engine,
+            transcript=transcript,
+            purchases=purchases,
+            events=events,
+            settings=settings,
+            namespace_id=namespace_id,
+        )
         sandboxes = Sandboxes(workspace, rows, restorer, settings=settings)
         adapters: list[tuple[type, object]] = [
             (ports.Builds, builds),
@@ -204,7 +215,10 @@ async def main() -> int:
     await upgrade_database(settings.database_url.get_secret_value())
     client = await connect(outside_environment(ROOT))
     await check_search_attributes(client)
-    async with open_activities(settings) as activities, build_worker(client, activities):
+    async with (
+        open_activities(settings, namespace_id=await namespace_id(client)) as activities,
+        build_worker(client, activities),
+    ):
         log.info("working on task queue %r as %s", TASK_QUEUE, client.identity)
         await keep_janitor(client)
         await until_told(asyncio.Event().wait())

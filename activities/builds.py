@@ -53,12 +53,14 @@ class Builds(ports.Builds):
         purchases: Purchases,
         events: EventStream,
         settings: Settings,
+        namespace_id: str = "",
     ) -> None:
         self._engine = engine
         self._transcript = transcript
         self._purchases = purchases
         self._events = events
         self._settings = settings
+        self._namespace_id = namespace_id
 
     @activity.defn
     @override
@@ -149,6 +151,7 @@ class Builds(ports.Builds):
             plan=brief.plan.model_dump(mode="json"),
             head=head,
             restore_point=restore_point,
+            namespace_id=self._namespace_id,
             started_at=activity.info().started_time,
         )
         await connection.execute(row.on_conflict_do_nothing(index_elements=["id"]))

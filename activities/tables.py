@@ -59,6 +59,7 @@ builds = sa.Table(
     words("preview_url"),
     words("workspace"),
     words("start_command"),
+    words("namespace_id"),
     count("spent"),
     sa.Column("wake_at", sa.DateTime(timezone=True), nullable=True),
     moment("started_at"),
