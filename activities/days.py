@@ -1,7 +1,7 @@
 """The row of a user's day: opened with its allowance, locked while money is reserved, read as a Balance."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -11,6 +11,9 @@ from activities.billing_cycle import cycle_of, daily_allowance, local_day, midni
 from activities.money_tables import days, ledger, top_ups
 from activities.users import User
 from workflows.turns import Balance
+
+DATES_APART = 2
+"""How many days the dates of two time zones may be apart: there are 26 hours from -12 to +14."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ async def open_day(connection: AsyncConnection, user: User, at: datetime) -> Day
 
     `at` is the server's time of the activity, never this machine's clock.
     """
-    day = local_day(at, timezone=user.timezone)
+    day = await _today(connection, user, at)
     query = select(days.c.allowance, days.c.added).filter_by(user_id=user.id, day=day).with_for_update()
     found = (await connection.execute(query)).one_or_none()
     if found is None:
@@ -82,7 +85,7 @@ async def share_out_again(connection: AsyncConnection, user: User, at: datetime)
 
 async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> Day:
     """Give the user's day without locking or opening it."""
-    day = local_day(at, timezone=user.timezone)
+    day = await _today(connection, user, at)
     query = select(days.c.allowance, days.c.added).filter_by(user_id=user.id, day=day)
     found = (await connection.execute(query)).one_or_none()
     if found is None:
@@ -124,6 +127,18 @@ async def balance_of(
         wakes_at=await _wakes_at(connection, day, worst_case),
         build_spent=int((await connection.execute(spent)).scalar_one()),
     )
+
+
+async def _today(connection: AsyncConnection, user: User, at: datetime) -> date:
+    """Give the user's day at a moment; it never goes back to one before a day that was opened.
+
+    So whoever is moved from one time zone to another has each date's allowance once and no date's twice.
+    """
+    day = local_day(at, timezone=user.timezone)
+    newest = select(func.max(days.c.day)).where(
+        days.c.user_id == user.id, days.c.day <= day + timedelta(days=DATES_APART)
+    )
+    return max(day, (await connection.execute(newest)).scalar_one() or day)
 
 
 async def _wakes_at(connection: AsyncConnection, day: Day, worst_case: int) -> datetime:

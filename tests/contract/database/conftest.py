@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
+from activities.accounts import Accounts
 from activities.builds import Builds
 from activities.database import open_database, upgrade_database
 from activities.events import EventStream
@@ -31,7 +32,7 @@ from activities.transcript import Transcript
 from starter.local.parts import Part
 from starter.local.stack import open_stack
 from workflows.models import BuildRequest, PrepareBuild, PreparedBuild
-from workflows.turns import ModelCall, ModelReply
+from workflows.turns import Balance, ModelCall, ModelReply
 
 ROOT = Path(__file__).parents[3]
 KEY = "sk-local-0123456789abcdef"
@@ -202,6 +203,11 @@ class Desk:
                     index_elements=["user_id", "day"], set_={"allowance": microdollars, "added": 0}
                 )
             )
+
+    async def add(self, microdollars: int, *, at: datetime = NOON) -> Balance:
+        """Add money to this user's day, as `starter add` does."""
+        key = str(uuid.uuid4())
+        return (await Accounts(self.engine).add(self.user, microdollars, key=key, at=at)).balance
 
     async def entries(self, build_id: str) -> list[dict[str, Any]]:
         """Give a build's ledger rows, oldest first."""

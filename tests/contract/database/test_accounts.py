@@ -20,7 +20,7 @@ def accounts(desk) -> Accounts:
 async def test_more_budget_is_there_the_same_day(desk, accounts):
     """A day that is open already is shared out anew, up or down; what was added to it stays."""
     await desk.give(tier="bootstrapper")
-    await desk.ledger.add_budget(desk.user, 5_000_000, at=NOON)
+    await desk.add(5_000_000)
     raised = await accounts.change(desk.user, {"tier": "partner"}, at=NOON)
     own = await accounts.change(desk.user, {"cycle_budget": 80_000_000}, at=NOON)
     back = await accounts.change(desk.user, {"cycle_budget": None, "tier": "bootstrapper"}, at=NOON)
@@ -32,7 +32,7 @@ async def test_more_budget_is_there_the_same_day(desk, accounts):
 async def test_money_taken_back_never_leaves_less_than_nothing(desk, accounts):
     """A smaller budget cannot bring a day below what was taken from it by hand."""
     await desk.give(cycle_budget=80_000_000)
-    await desk.ledger.add_budget(desk.user, -10_000_000, at=NOON)
+    await desk.add(-10_000_000)
     less = await accounts.change(desk.user, {"cycle_budget": 8_000_000}, at=NOON)
 
     assert 0 == less.balance.allowance == less.balance.left

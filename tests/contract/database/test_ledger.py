@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from activities.money_tables import days, ledger
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
@@ -196,19 +197,29 @@ async def test_new_cycle_starts_unspent(desk):
     assert (await desk.ledger.balance(desk.user, at=NOON.replace(day=22))).lost == 29_000_000
 
 
-async def test_added_budget_is_for_its_day(desk):
-    """Added money raises today's allowance, not what the cycle had; it can be taken back, not below zero."""
+async def test_added_money_is_for_its_day(desk):
+    """It raises today's allowance, not the cycle's; what is left of it is shared over the days after."""
     await desk.give(tier="bootstrapper")
-    added = await desk.ledger.add_budget(desk.user, 5_000_000, at=NOON)
+    added = await desk.add(5_000_000)
     async with desk.engine.connect() as connection:
         row = (await connection.execute(select(days).filter_by(user_id=desk.user))).one()
 
     assert added.allowance == 30_000_000 // 8 + 5_000_000
     assert (row.allowance, row.added) == (30_000_000 // 8, 5_000_000)
-    with pytest.raises(ValueError, match="microdollars can be taken"):
-        await desk.ledger.add_budget(desk.user, -20_000_000, at=NOON)
     assert (await desk.ledger.balance(desk.user, at=NOON)).allowance == added.allowance
     assert (await desk.ledger.balance(desk.user, at=NOON.replace(day=24))).allowance == 35_000_000 // 7
+
+
+async def test_no_more_can_be_taken_from_a_day_than_it_has(desk):
+    """By plain SQL; the database refuses what would leave less than nothing."""
+    await desk.give(tier="bootstrapper")
+    before = await desk.add(5_000_000)
+    taken = update(days).filter_by(user_id=desk.user).values(added=-before.allowance)
+    with pytest.raises(IntegrityError, match="days_money_check"):
+        async with desk.engine.begin() as connection:
+            await connection.execute(taken)
+
+    assert (await desk.ledger.balance(desk.user, at=NOON)).allowance == before.allowance
 
 
 async def test_cost_is_told_and_not_written(desk):

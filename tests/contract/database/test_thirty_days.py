@@ -212,7 +212,7 @@ async def _wake_early(
     """Wake it some hours into its sleep, with more money or without."""
     await environment.sleep(timedelta(hours=2))
     if given:
-        await desk.ledger.add_budget(desk.user, given, at=await environment.get_current_time())
+        await desk.add(given, at=await environment.get_current_time())
     await handle.signal("wake")
 
 
