@@ -23,11 +23,18 @@ class Cycle:
 
 def zone(name: str) -> ZoneInfo:
     """Give the time zone; an unknown one counts as UTC, so that a typo in a row stops no build."""
-    try:
+    if is_zone(name):
         return ZoneInfo(name)
+    log.warning("There is no time zone %r; UTC is used.", name)
+    return ZoneInfo("UTC")
+
+
+def is_zone(name: str) -> bool:
+    """Tell whether there is such a time zone."""
+    try:
+        return bool(ZoneInfo(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        log.warning("There is no time zone %r; UTC is used.", name)
-        return ZoneInfo("UTC")
+        return False
 
 
 def local_day(at: datetime, *, timezone: str) -> date:

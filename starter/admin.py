@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.accounts import Account, Accounts, UnknownUser
-from activities.billing_cycle import cycle_of, local_day
+from activities.billing_cycle import cycle_of, is_zone, local_day
 from activities.lifecycles import is_offered, offered_models
 from activities.settings import Settings
 from activities.waking import wake_builds
@@ -98,12 +98,17 @@ def lines_of(account: Account) -> list[str]:
     models = ", ".join(f"{role} {model}" for role, model in user.override_models.items())
     return [
         f"{user.id}: plan {user.tier}" + (", suspended" if user.suspended else ""),
-        f"budget {exact(user.cycle_budget)} a cycle, renews {renewal}, time zone {user.timezone}",
+        f"budget {exact(user.cycle_budget)} a cycle, renews {renewal}, time zone {_told_zone(user.timezone)}",
         f"today {exact(balance.left)} left of {exact(balance.allowance)}",
         f"{account.open_builds} of {user.concurrent_builds} builds at once",
         f"{user.builds_a_day} builds a day, {user.tool_calls} tool calls each",
         *([f"models set by an admin: {models}"] if models else []),
     ]
+
+
+def _told_zone(name: str) -> str:
+    """A zone that was written into the row by hand may be none."""
+    return name if is_zone(name) else f"{name!r}, which is none: UTC is used"
 
 
 async def add(given: Namespace, console: Console) -> int:
