@@ -80,7 +80,7 @@ class Model(ports.Model):
 
     async def _ask(self, request: ModelCall, question: Question) -> Bought | Refused:
         """Reserve and buy, in a new epoch if the conversation has grown too dear."""
-        others = await self._purchases.replies_of_others(request.build_id, model=request.model)
+        others = await self._purchases.of_others(question.path, model=request.model)
         question = replace(question, foreign=others)
         tokens = await self._count(request, question)
         at = activity.info().started_time

@@ -4,6 +4,7 @@ Owns the ledger's states; knows no vendor. All of a user's builds meet at the lo
 build has one open reservation at most: a newer call marks what an older one left open as lost.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -66,13 +67,12 @@ class Purchases:
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none() or 0
 
-    async def replies_of_others(self, build_id: str, *, model: str) -> frozenset[int]:
-        """Give the replies of a build that were bought of other models."""
-        query = select(ledger.c.reply_id).where(
-            ledger.c.build_id == build_id, ledger.c.model != model, ledger.c.reply_id.is_not(None)
-        )
+    async def of_others(self, path: Sequence[Row], *, model: str) -> frozenset[int]:
+        """Give the replies of a path that were not bought of a model; of which is not known: not of it."""
+        replies = {row.id for row in path if row.role == "assistant"}
+        query = select(ledger.c.reply_id).where(ledger.c.reply_id.in_(replies), ledger.c.model == model)
         async with self._engine.connect() as connection:
-            return frozenset((await connection.execute(query)).scalars())
+            return frozenset(replies.difference((await connection.execute(query)).scalars()))
 
     async def ceiling(self, user: str, model: str, *, max_tokens: int, at: datetime) -> int:
         """Give the most input tokens that a call of this user should hold; above it, open a new epoch."""
