@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0006"
+down_revision = "0005"
 
 LIMITS = ("concurrent_builds", "builds_a_day", "tool_calls")
 NOT_BELOW_ZERO = " AND ".join(f"coalesce({name}, 0) >= 0" for name in ("cycle_budget", *LIMITS))
