@@ -21,6 +21,7 @@ from activities.heartbeat import heartbeating
 from activities.money_tables import ledger
 from activities.purchases import Purchases
 from activities.sandbox import Sandboxes
+from activities.sandbox_time import SandboxTime
 from activities.tables import builds, sandboxes
 from activities.waking import RUNNING
 from workflows import ports
@@ -53,12 +54,19 @@ class Janitor(ports.Janitor):
     """Closes what ended builds of this installation left open."""
 
     def __init__(
-        self, engine: AsyncEngine, *, builds: Builds, purchases: Purchases, sandboxes: Sandboxes
+        self,
+        engine: AsyncEngine,
+        *,
+        builds: Builds,
+        purchases: Purchases,
+        sandboxes: Sandboxes,
+        time: SandboxTime,
     ) -> None:
         self._engine = engine
         self._builds = builds
         self._purchases = purchases
         self._sandboxes = sandboxes
+        self._time = time
 
     @activity.defn
     @override
@@ -93,9 +101,11 @@ class Janitor(ports.Janitor):
                 return Cleared()
             lost = await self._purchases.lose_build(request.build_id)
             if how == READY:
+                await self._time.settle(request.build_id)
                 return Cleared(lost=lost)
-            closed = await self._builds.close_open(_end_of(request))
-            return Cleared(lost=lost, closed=closed, killed=await self._sandboxes.kill_of(request.build_id))
+            killed = await self._sandboxes.kill_of(request.build_id)
+            await self._time.settle(request.build_id)
+            return Cleared(lost=lost, closed=await self._builds.close_open(_end_of(request)), killed=killed)
 
     @activity.defn
     @override
@@ -103,7 +113,9 @@ class Janitor(ports.Janitor):
         """Kill the sandboxes of this installation that no build holds; gives how many."""
         async with heartbeating(), classified():
             cleared = await self._sandboxes.kill_doomed()
-            return cleared + len(await self._sandboxes.sweep(min_age=request.min_age))
+            swept = await self._sandboxes.sweep(min_age=request.min_age)
+            await self._time.end_expired()
+            return cleared + len(swept)
 
     async def _suspects(self) -> list[Holder]:
         """Give the builds that hold something and are not on the server's list of running ones.

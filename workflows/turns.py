@@ -37,6 +37,8 @@ class Balance(Payload):
     """Next local midnight, UTC."""
     build_spent: int = 0
     """Settled and lost by this build so far."""
+    build_sandbox: int = 0
+    """The part of it that was sandbox time."""
 
     @property
     def left(self) -> int:
