@@ -109,6 +109,7 @@ class Purchases:
                 epoch=order.parent.epoch,
                 input=dearest(order.input_tokens, order.lifetime),
                 max_tokens=max_tokens,
+                lifetime=order.lifetime,
             )
 
     async def note_input(self, reservation: Reservation, usage: Usage) -> None:

@@ -121,6 +121,8 @@ class ModelReply(Payload):
     output_tokens: int = 0
     cost: int = 0
     """Settled, microdollars."""
+    overrun: int = 0
+    """What it cost above its reservation, microdollars."""
     balance: Balance | None = None
     """After settlement, or as it was when refused."""
 
