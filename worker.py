@@ -34,6 +34,7 @@ from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
 from activities.sandbox_rows import SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
@@ -161,20 +162,22 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
         anthropic = await stack.enter_async_context(open_client(settings))
         transcript, ledger = Transcript(engine), Ledger(engine, events)
         purchases = Purchases(engine, transcript, settings)
-        workspace = Workspace(SandboxClient(settings), runner=archive()[1])
+        time = SandboxTime(engine, settings)
+        workspace = Workspace(SandboxClient(settings, lengthened=time.lengthened), runner=archive()[1])
         points, captures, local = RestorePoints(engine), Captures(), settings.local_sandbox
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
-        checks = Checks(workspace, screenshots)
+        checks = Checks(workspace, screenshots, time=time)
         builds = Builds(
             engine,
             transcript=transcript,
             purchases=purchases,
             events=events,
+            time=time,
             settings=settings,
             namespace_id=namespace_id,
         )
-        sandboxes = Sandboxes(workspace, rows, restorer, settings=settings)
+        sandboxes = Sandboxes(workspace, rows, restorer, time=time, settings=settings)
         adapters: list[tuple[type, object]] = [
             (ports.Builds, builds),
             (
@@ -199,8 +202,11 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
                 Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=local),
             ),
             (ports.Checks, checks),
-            (ports.Previews, Previews(engine, workspace, rows, checks)),
-            (ports.Janitor, Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes)),
+            (ports.Previews, Previews(engine, workspace, rows, checks=checks, time=time)),
+            (
+                ports.Janitor,
+                Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes, time=time),
+            ),
         ]
         yield [method for port, adapter in adapters for method in bind(port, adapter)]
 

@@ -18,6 +18,7 @@ from activities.money_tables import ledger
 from activities.prompt import first_message, prefix
 from activities.purchases import Purchases
 from activities.rows import dump
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.tables import builds, phases, projects, restore_points
 from activities.transcript import Transcript
@@ -52,9 +53,11 @@ class Builds(ports.Builds):
         transcript: Transcript,
         purchases: Purchases,
         events: EventStream,
+        time: SandboxTime,
         settings: Settings,
         namespace_id: str = "",
     ) -> None:
+        self._time = time
         self._engine = engine
         self._transcript = transcript
         self._purchases = purchases
@@ -106,6 +109,7 @@ class Builds(ports.Builds):
         """Close the build's row and its open reservations; tell the watchers."""
         async with heartbeating(), classified():
             await self._purchases.lose_build(request.build_id)
+            await self._time.settle(request.build_id)
             async with self._engine.begin() as connection:
                 await _close(connection, request)
         await self._tell_end(request)

@@ -20,6 +20,7 @@ from activities.builds import Builds
 from activities.money_tables import days, ledger
 from activities.orders import Bought, Delivery, Order, Refused
 from activities.prices import Usage
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from tests import fakes
 from tests.handles import ready
@@ -182,6 +183,7 @@ async def _working(
         transcript=desk.transcript,
         purchases=desk.purchases,
         events=desk.events,
+        time=SandboxTime(desk.engine, settings),
         settings=settings,
     )
     builds.night = night
