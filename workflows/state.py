@@ -106,6 +106,8 @@ class BuildState(BaseModel):
     notes: tuple[str, ...] = ()
     """Texts for the model, sent with the next message."""
     phase: str = ""
+    plan_item: str = ""
+    """Of that phase, as the model named it."""
     turns: int = 0
     tool_calls: int = 0
     max_tool_calls: int = 150

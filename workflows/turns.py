@@ -86,6 +86,7 @@ class ModelCall(Payload):
     """Text appended after the tool results, in order; kept forever in the transcript."""
     turn: int
     phase: str = ""
+    plan_item: str = ""
     max_tokens: int = 16_000
     """Output ceiling, tokens."""
     compact: bool = False
@@ -156,5 +157,7 @@ class ToolOutcome(Payload):
     """Set by `narrate` to the phase it names."""
     phase_again: bool = False
     """That phase had begun before."""
+    plan_item: str = ""
+    """Set by `narrate` to the item of the plan that it begins."""
     digest: str = ""
     """Of the whole result, for the repetition guard."""
