@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
-from activities.days import Day, Sums, add_up, balance_of, look_at_day, open_day
+from activities.days import Day, Sums, add_up, balance_of, count_sleepers, look_at_day, open_day
 from activities.entries import (
     INPUT,
     bought,
@@ -32,7 +32,7 @@ from activities.settings import Settings
 from activities.transcript import Transcript
 from activities.users import is_agent_on, load_user
 from workflows.errors import FailureType
-from workflows.turns import Refusal
+from workflows.turns import Balance, Refusal
 
 MIN_TOKENS = 2_000
 """The smallest output ceiling that a reply is still worth buying with, tokens."""
@@ -96,9 +96,7 @@ class Purchases:
             max_tokens, price, price_id = _offer(order, day, sums)
             reason = await self._refusal(connection, order, day, sums, price)
             if reason is not None:
-                # The numbers that it was judged by: a second reading may already tell of freed money.
-                build_id = order.build_id
-                told = await balance_of(connection, day, build_id=build_id, worst_case=price, sums=sums)
+                told = await _judged(connection, order, day, sums, price, reason)
                 return Refused(reason=reason, balance=told)
             if message_id is None:
                 message_id = await self._append(connection, order)
@@ -225,6 +223,17 @@ class Purchases:
         if price > max(money, day.fresh):
             return Refusal.TOO_DEAR
         return Refusal.BUSY if price <= left + sums.reserved_by_others else Refusal.SPENT
+
+
+async def _judged(
+    connection: AsyncConnection, order: Order, day: Day, sums: Sums, price: int, reason: Refusal
+) -> Balance:
+    """Give the numbers that a call was judged by: a second reading may already tell of freed money."""
+    told = await balance_of(connection, day, build_id=order.build_id, worst_case=price, sums=sums)
+    if reason is not Refusal.SPENT or told.wakes_at is None:
+        return told
+    sleepers = await count_sleepers(connection, told.wakes_at, but=order.build_id)
+    return told.model_copy(update={"sleepers": sleepers})
 
 
 def _offer(order: Order, day: Day, sums: Sums) -> tuple[int, int, str]:

@@ -24,7 +24,10 @@ ASK_WAIT = timedelta(hours=1)
 """How often a build that needs a person looks whether it still does."""
 SHORTEST_SLEEP = timedelta(seconds=1)
 """A midnight that has just passed is not slept on for nothing."""
-
+SHORTEST_SPREAD = timedelta(minutes=2)
+"""Over which the builds of one midnight wake, however few they are."""
+WAKES_A_SECOND = 5
+"""How many of them wake in a second, where they are many."""
 
 MOST_ADDED = 1_000_000_000_000
 """The most that is added at once, microdollars: a million dollars is a slip of the hand."""
@@ -82,6 +85,25 @@ def note_for(before: Stage, balance: Balance) -> str:
         "Leave the work running and committed now. You will be put to sleep and go on tomorrow; "
         "do not end your turn unless the whole plan is done."
     )
+
+
+def spread(sleepers: int, sleep: timedelta) -> timedelta:
+    """Over how long those who sleep to one midnight wake after it: five a second, two minutes at least.
+
+    At most half of the sleep, so that who is put to sleep shortly before midnight does not wait for long.
+    """
+    if sleepers <= 0:
+        return timedelta(0)
+    return min(max(SHORTEST_SPREAD, timedelta(seconds=sleepers / WAKES_A_SECOND)), sleep / 2)
+
+
+def wake_time(now: datetime, balance: Balance | None, chance: float) -> datetime:
+    """When to wake: never before the user's midnight, and as far after it as `chance`, in [0, 1), says.
+
+    Each build draws for itself, so a user's many builds come as evenly as the one of another.
+    """
+    sleep = sleep_for(now, balance and balance.wakes_at)
+    return now + sleep + spread(balance.sleepers if balance else 0, sleep) * chance
 
 
 def sleep_for(now: datetime, wakes_at: datetime | None) -> timedelta:
