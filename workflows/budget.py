@@ -27,7 +27,8 @@ SHORTEST_SLEEP = timedelta(seconds=1)
 SHORTEST_SPREAD = timedelta(minutes=2)
 """Over which the builds of one midnight wake, however few they are."""
 WAKES_A_SECOND = 5
-"""How many of them wake in a second, where they are many."""
+"""How many of them wake in a second, on average over the window of the last. Who slept first counted fewer,
+so the first minutes see more: 20 a second of 10,000."""
 
 MOST_ADDED = 1_000_000_000_000
 """The most that is added at once, microdollars: a million dollars is a slip of the hand."""
@@ -88,7 +89,7 @@ def note_for(before: Stage, balance: Balance) -> str:
 
 
 def spread(sleepers: int, sleep: timedelta) -> timedelta:
-    """Over how long those who sleep to one midnight wake after it: five a second, two minutes at least.
+    """Over how long after midnight one of so many sleepers may wake: five a second, two minutes at least.
 
     At most half of the sleep, so that who is put to sleep shortly before midnight does not wait for long.
     """
