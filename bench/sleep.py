@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -102,9 +102,14 @@ async def _write_users(database: AsyncEngine, midnight: datetime) -> None:
     async with database.begin() as connection:
         for user in USERS:
             await connection.execute(text(PEOPLE), {"user": user, "zone": ZONE})
-            for days in (-1, 0):
-                day = midnight.date() + timedelta(days=days)
-                await connection.execute(text(SPENT), {"user": user, "day": day})
+    await spend(database, midnight.date() - timedelta(days=1))
+
+
+async def spend(database: AsyncEngine, day: date) -> None:
+    """Open a day of every user with nothing to buy for; not before it is near, as no day follows it back."""
+    async with database.begin() as connection:
+        for user in USERS:
+            await connection.execute(text(SPENT), {"user": user, "day": day})
 
 
 async def start_all(scene: Scene, numbers: range) -> None:
@@ -204,6 +209,7 @@ async def main(options: argparse.Namespace) -> int:
         print(row, flush=True)
         row |= await rest(scene)
         told = await scene.rows(TOLD)
+        await spend(scene.database, midnight.date())
         row |= {"system": f"{len(told)} sleepers", "load": os.getloadavg()[0]}
         row |= await wake(scene, told, limit=timedelta(minutes=options.limit))
         row |= {f"{name}_after": mb for name, mb in processes.resident_mb(scene.pids).items()}
