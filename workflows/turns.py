@@ -35,6 +35,8 @@ class Balance(Payload):
     """Price of the dearest next call."""
     wakes_at: datetime | None = None
     """Next local midnight, UTC."""
+    sleepers: int = 0
+    """Builds due in the hour from then on, this one too; 0: not counted."""
     build_spent: int = 0
     """Settled and lost by this build so far."""
     build_sandbox: int = 0
