@@ -124,6 +124,7 @@ class Model(ports.Model):
             attempt=activity.info().attempt,
             phase=request.phase,
             plan_item=request.plan_item,
+            wound_down=request.wound_down,
         )
         made = await self._purchases.reserve(order)
         if isinstance(made, Refused) and order.lifetime == "1h":

@@ -33,6 +33,8 @@ class Order:
     """As the model last named it."""
     plan_item: str = ""
     """Of that phase, as the model last named it."""
+    wound_down: bool = False
+    """Buy nothing while the day is nearly spent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

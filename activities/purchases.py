@@ -32,7 +32,9 @@ from activities.settings import Settings
 from activities.time_entries import Rate, book_time, set_ahead
 from activities.transcript import Transcript
 from activities.users import is_agent_on, load_user
+from workflows.budget import stage_of
 from workflows.errors import FailureType
+from workflows.state import Stage
 from workflows.turns import Balance, Refusal
 
 MIN_TOKENS = 2_000
@@ -102,9 +104,11 @@ class Purchases:
             sums = await add_up(connection, day, build_id=order.build_id)
             left = _left(day, sums) - self._rate.slice
             max_tokens, price, price_id = _offer(order, left)
+            needed = price + self._rate.slice
             reason = await self._refusal(connection, day, sums, price)
+            if reason is None and order.wound_down:
+                reason = await _over(connection, order, day, sums, needed)
             if reason is not None:
-                needed = price + self._rate.slice
                 told = await _judged(connection, order, day, sums, needed, reason)
                 return Refused(reason=reason, balance=told)
             if message_id is None:
@@ -237,6 +241,14 @@ class Purchases:
 def _left(day: Day, sums: Sums) -> int:
     """Give what a build may reserve of a day; what it holds for sandbox time is its own."""
     return day.allowance + day.added - sums.settled - sums.lost - sums.reserved + sums.ahead
+
+
+async def _over(
+    connection: AsyncConnection, order: Order, day: Day, sums: Sums, needed: int
+) -> Refusal | None:
+    """Tell whether the day is over for a build that had its last calls; fresh money opens it again."""
+    balance = await balance_of(connection, day, build_id=order.build_id, worst_case=needed, sums=sums)
+    return Refusal.SPENT if stage_of(balance) is Stage.WINDING_DOWN else None
 
 
 async def _judged(

@@ -17,6 +17,8 @@ TOLD_SHARE = 80
 """Percent of the allowance spent at which the model is told."""
 WINDING_DOWN_SHARE = 90
 """Percent of the allowance spent at which it winds down."""
+LAST_CALLS = 10
+"""Replies that a build has to leave everything in order, however little each of them costs."""
 BUSY_WAIT = timedelta(minutes=2)
 """The longest wait for money that another build holds."""
 SWITCH_WAIT = timedelta(minutes=5)
@@ -91,8 +93,8 @@ def note_for(before: Stage, balance: Balance) -> str:
             f"{calls_left(balance)} more calls fit. Prefer finishing what is begun to beginning more."
         )
     return (
-        f"[allowance] Today's allowance is nearly spent; about {calls_left(balance)} more calls fit. "
-        "Leave the work running and committed now. You will be put to sleep and go on tomorrow; "
+        f"[allowance] Today's allowance is nearly spent; at most {min(LAST_CALLS, calls_left(balance))} more "
+        "calls fit. Leave the work running and committed now. You will be put to sleep and go on tomorrow; "
         "do not end your turn unless the whole plan is done."
     )
 

@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.proof import Proof
     from workflows.requests import NO_INPUT, InvalidRequest, of_one_input, read_start, refuse_surplus
     from workflows.rest import Resting, asked_by, heeding, was_cut
-    from workflows.state import BuildState, Status
+    from workflows.state import BuildState, Stage, Status
     from workflows.texts import dollars
     from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal
     from workflows.workspace import Workspace
@@ -205,6 +205,7 @@ class BuildWorkflow(Changing):
                 phase=state.phase,
                 plan_item=state.plan_item,
                 compact=state.full_context,
+                wound_down=state.last_calls >= budget.LAST_CALLS,
             ),
             summary=f"turn {state.turns + 1}" + (f", {state.phase}" if state.phase else ""),
             # What was streamed so far is booked before anything follows.
@@ -224,6 +225,7 @@ class BuildWorkflow(Changing):
         if note := budget.note_for(state.stage, balance):
             state.note(note)
         state.stage = budget.stage_of(balance)
+        state.last_calls = state.last_calls + 1 if state.stage is Stage.WINDING_DOWN else 0
 
     def _nudge(self, reply: ModelReply, following: guard.Next) -> None:
         state = self.state

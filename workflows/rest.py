@@ -17,7 +17,7 @@ from temporalio.workflow import ActivityHandle
 from workflows import budget
 from workflows.errors import BuildFailed, FailureType, Outcome
 from workflows.journal import Journal
-from workflows.state import BuildState, Rest
+from workflows.state import BuildState, Rest, Stage
 from workflows.turns import ModelReply, Refusal
 from workflows.workspace import Workspace
 
@@ -87,6 +87,9 @@ class Resting:
             return
         rest, until = self._rest_for(reply)
         await self._rest(rest, lambda: self._state.wakes > wakes, until)
+        if rest is Rest.SLEEPING:
+            # Woken before the new day, it is told of the money that is left, and has its last calls again.
+            self._state.stage, self._state.last_calls = Stage.NORMAL, 0
 
     async def ask(self, question: str, wakes: int) -> None:
         """Wait for what only a person can mend: a wake newer than `wakes` ends it, or an hour."""

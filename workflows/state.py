@@ -136,6 +136,8 @@ class BuildState(BaseModel):
     """The model was told that money goes and nothing moves."""
 
     stage: Stage = Stage.NORMAL
+    last_calls: int = 0
+    """Replies since it was asked to leave everything in order."""
     balance: Balance | None = None
     """As last read."""
     spent_by_phase: dict[str, int] = Field(default={})
@@ -216,7 +218,7 @@ class BuildState(BaseModel):
     def see(self, balance: Balance) -> None:
         """Take the day's numbers as last read; each day is told of its end anew."""
         if self.balance is not None and self.balance.day != balance.day:
-            self.stage = Stage.NORMAL
+            self.stage, self.last_calls = Stage.NORMAL, 0
         self.balance = balance
         self._book()
 

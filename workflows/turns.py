@@ -93,6 +93,8 @@ class ModelCall(Payload):
     """Output ceiling, tokens."""
     compact: bool = False
     """Go on in a new epoch, as the last reply filled the context."""
+    wound_down: bool = False
+    """It had its last calls: buy nothing while the day is nearly spent."""
 
 
 class Refusal(StrEnum):

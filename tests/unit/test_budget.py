@@ -113,7 +113,7 @@ def test_a_note_says_what_is_left_and_what_to_do():
 
     assert "81 %" in told
     assert "about 19 more calls" in told
-    assert "about 2 more calls" in last
+    assert "at most 2 more calls" in last
     assert "go on tomorrow" in last
 
 

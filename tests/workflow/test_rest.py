@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from tests.fakes import ALLOWANCE, DAY, Gate, World, acts, balance, call, done, refused
 from tests.histories import activity_names
+from workflows import budget
 from workflows.errors import FailureType
 from workflows.models import BuildResult, BuildStatus, SetLimit
 from workflows.turns import Refusal
@@ -308,6 +309,22 @@ async def test_model_is_told_as_the_allowance_runs_low(bench):
     notes = [[note for note in one.notes if note.startswith("[allowance]")] for one in world.asked]
     assert [0, 0, 1, 0, 1, 0] == [len(each) for each in notes]
     assert "Leave the work running" in notes[4][0]
+
+
+async def test_the_last_calls_of_a_day_are_bounded(sleeping_bench):
+    """However little each costs; then it sleeps, and has them again when someone wakes it."""
+    low = balance(settled=ALLOWANCE * 95 // 100, worst_case=1)
+    async with sleeping_bench(world := World(balances=itertools.repeat(low))) as on:
+        midnight = await on.environment.get_current_time() + timedelta(hours=1)
+        turns = [acts(call("bash", f"{n}")) for n in range(budget.LAST_CALLS + 2)]
+        # It goes to sleep in a new run, which asks once more.
+        spent = [refused(Refusal.SPENT, midnight)] * 2
+        world.replies = iter([*turns[:-2], *spent, *turns[-2:], done()])
+        await (await on.start()).result()
+
+    asked = [each.wound_down for each in world.asked]
+    assert [budget.LAST_CALLS, budget.LAST_CALLS + 1] == [place for place, over in enumerate(asked) if over]
+    assert len(turns) + 3 == len(asked)
 
 
 async def test_a_short_wait_is_no_new_day(sleeping_bench):

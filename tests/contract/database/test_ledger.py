@@ -88,6 +88,16 @@ async def test_settled_and_lost_money_stays_spent(desk, make_desk):
     assert all(entry["cost"] <= entry["reserved"] for entry in entries)
 
 
+@pytest.mark.parametrize(("money", "reason"), [(PRICE * 3, Refusal.SPENT), (PRICE * 9, None)])
+async def test_a_build_that_had_its_last_calls_buys_only_on_fresh_money(desk, money: int, reason: Any):
+    """Three calls' worth is what is left at a day's end; nine is more than that."""
+    build = await desk.prepare()
+    await desk.set_money(money)
+    made = await desk.purchases.reserve(await order(desk, build, wound_down=True))
+
+    assert reason is (made.reason if isinstance(made, Refused) else None)
+
+
 async def test_racing_attempts_of_one_call_buy_one_reply(desk, make_desk):
     """Ten attempts of one call on several workers leave one settled row and one reply."""
     build = await desk.prepare()
