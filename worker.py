@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.branches import Branches
 from activities.builds import Builds
 from activities.captures import Captures
 from activities.checks import Checks
@@ -30,6 +31,8 @@ from activities.provider import open_client
 from activities.purchases import Purchases
 from activities.restore import Restorer
 from activities.restore_points import RestorePoints
+from activities.retention import Retention
+from activities.rewinds import Rewinds
 from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
@@ -37,6 +40,7 @@ from activities.sandbox_rows import SandboxRows
 from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
+from activities.stored_objects import StoredObjects
 from activities.tools import Tools
 from activities.transcript import Transcript
 from activities.workspace import Workspace
@@ -70,6 +74,7 @@ PURE_MODULES = tuple(
     f"workflows.{name}"
     for name in (
         "acting",
+        "branches",
         "budget",
         "catalogue",
         "changing",
@@ -86,6 +91,7 @@ PURE_MODULES = tuple(
         "proof",
         "requests",
         "rest",
+        "rewinding",
         "state",
         "steering",
         "texts",
@@ -163,6 +169,7 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
         purchases = Purchases(engine, transcript, settings)
         workspace = Workspace(SandboxClient(settings), runner=archive()[1])
         points, captures, local = RestorePoints(engine), Captures(), settings.local_sandbox
+        stored = StoredObjects(engine, objects)
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
         checks = Checks(workspace, screenshots)
@@ -177,6 +184,7 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
         sandboxes = Sandboxes(workspace, rows, restorer, settings=settings)
         adapters: list[tuple[type, object]] = [
             (ports.Builds, builds),
+            (ports.Rewinds, Rewinds(engine, Branches(engine, transcript))),
             (
                 ports.Model,
                 Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events),
@@ -196,10 +204,19 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             (ports.Sandboxes, sandboxes),
             (
                 ports.Snapshots,
-                Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=local),
+                Snapshots(
+                    workspace,
+                    objects,
+                    points,
+                    restorer,
+                    stored=stored,
+                    captures=captures,
+                    local_sandbox=local,
+                ),
             ),
             (ports.Checks, checks),
             (ports.Previews, Previews(engine, workspace, rows, checks)),
+            (ports.Retention, Retention(engine, stored)),
             (ports.Janitor, Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes)),
         ]
         yield [method for port, adapter in adapters for method in bind(port, adapter)]

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.billing_cycle import cycle_of, daily_allowance, local_day, midnight_of, next_working_day
 from activities.money_tables import days, ledger, top_ups
+from activities.tables import builds
 from activities.users import User
 from workflows.turns import Balance
 
@@ -116,7 +117,6 @@ async def balance_of(
 ) -> Balance:
     """Read a day's balance, or tell the one that `sums` gave, and what the build spent on all its days."""
     sums = sums or await add_up(connection, day, build_id=build_id)
-    spent = select(_sum(ledger.c.cost, ledger.c.state.in_(("settled", "lost")))).filter_by(build_id=build_id)
     return Balance(
         day=day.day,
         allowance=day.allowance + day.added,
@@ -125,7 +125,8 @@ async def balance_of(
         lost=sums.lost,
         worst_case=worst_case,
         wakes_at=await _wakes_at(connection, day, worst_case),
-        build_spent=int((await connection.execute(spent)).scalar_one()),
+        build_spent=await _spent_by(connection, build_id),
+        build_left=await budget_left(connection, build_id),
     )
 
 
@@ -139,6 +140,20 @@ async def _today(connection: AsyncConnection, user: User, at: datetime) -> date:
         days.c.user_id == user.id, days.c.day <= day + timedelta(days=DATES_APART)
     )
     return max(day, (await connection.execute(newest)).scalar_one() or day)
+
+
+async def budget_left(connection: AsyncConnection, build_id: str) -> int | None:
+    """Give what a build may still spend in all, microdollars; none where only its days limit it."""
+    limit = select(builds.c.spend_limit).filter_by(id=build_id)
+    if (most := (await connection.execute(limit)).scalar_one_or_none()) is None:
+        return None
+    return max(0, most - await _spent_by(connection, build_id))
+
+
+async def _spent_by(connection: AsyncConnection, build_id: str) -> int:
+    paid = ledger.c.state.in_(("settled", "lost"))
+    spent = select(_sum(ledger.c.cost, paid)).filter_by(build_id=build_id)
+    return int((await connection.execute(spent)).scalar_one())
 
 
 async def _wakes_at(connection: AsyncConnection, day: Day, worst_case: int) -> datetime:

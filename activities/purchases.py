@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
-from activities.days import Day, Sums, add_up, balance_of, look_at_day, open_day
+from activities.days import Day, Sums, add_up, balance_of, budget_left, look_at_day, open_day
 from activities.entries import (
     INPUT,
     bought,
@@ -93,8 +93,9 @@ class Purchases:
             if message_id and (known := await bought(connection, message_id)):
                 return known
             sums = await add_up(connection, day, build_id=order.build_id)
-            max_tokens, price, price_id = _offer(order, day, sums)
-            reason = await self._refusal(connection, order, day, sums, price)
+            budget = await budget_left(connection, order.build_id)
+            max_tokens, price, price_id = _offer(order, _left(day, sums, budget))
+            reason = await self._refusal(connection, day, sums, price, budget)
             if reason is not None:
                 # The numbers that it was judged by: a second reading may already tell of freed money.
                 build_id = order.build_id
@@ -211,14 +212,15 @@ class Purchases:
         )
 
     async def _refusal(
-        self, connection: AsyncConnection, order: Order, day: Day, sums: Sums, price: int
+        self, connection: AsyncConnection, day: Day, sums: Sums, price: int, budget: int | None
     ) -> Refusal | None:
         if not await is_agent_on(connection, self._settings):
             return Refusal.DISABLED
         if day.user.suspended:
             return Refusal.SUSPENDED
-        money = day.allowance + day.added
-        left = money - sums.settled - sums.lost - sums.reserved
+        if budget is not None and price > budget:
+            return Refusal.USED_UP
+        money, left = day.allowance + day.added, _left(day, sums, None)
         if price <= left:
             return None
         # The price is already that of the smallest reply worth having.
@@ -227,9 +229,14 @@ class Purchases:
         return Refusal.BUSY if price <= left + sums.reserved_by_others else Refusal.SPENT
 
 
-def _offer(order: Order, day: Day, sums: Sums) -> tuple[int, int, str]:
-    """Give the output ceiling, its worst price and price id: what fits, else the smallest worth having."""
+def _left(day: Day, sums: Sums, budget: int | None) -> int:
+    """Give what may be reserved, microdollars: of the day, and of what the build may spend in all."""
     left = day.allowance + day.added - sums.settled - sums.lost - sums.reserved
+    return left if budget is None else min(left, budget)
+
+
+def _offer(order: Order, left: int) -> tuple[int, int, str]:
+    """Give the output ceiling, its worst price and price id: what fits, else the smallest worth having."""
     smallest = min(MIN_TOKENS, order.max_tokens)
     fitting = affordable_tokens(
         order.model,

@@ -85,6 +85,8 @@ class Resting:
                 Outcome.BUDGET_EXCEEDED,
                 "One call costs more than a whole day's allowance. Raise it or choose a cheaper model.",
             )
+        if reply.refused is Refusal.USED_UP:
+            raise BuildFailed(Outcome.BUDGET_EXCEEDED, budget.used_up(self._state.budget, reply.balance))
         rest, until = self._rest_for(reply)
         await self._rest(rest, lambda: self._state.wakes > wakes, until)
 

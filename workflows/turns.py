@@ -37,6 +37,8 @@ class Balance(Payload):
     """Next local midnight, UTC."""
     build_spent: int = 0
     """Settled and lost by this build so far."""
+    build_left: int | None = None
+    """What it may still spend in all; none: no limit but the days' own."""
 
     @property
     def left(self) -> int:
@@ -96,6 +98,7 @@ class Refusal(StrEnum):
     SPENT = "spent"  # the day's allowance does not cover the worst case
     BUSY = "busy"  # another build of the user holds the money
     TOO_DEAR = "too_dear"  # it would not fit a fresh day either
+    USED_UP = "used_up"  # what the build may spend in all does not cover it; no sleep helps
     DISABLED = "disabled"  # the kill switch is off
     SUSPENDED = "suspended"  # the user is suspended
 

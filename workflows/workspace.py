@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from temporalio.workflow import ActivityHandle
 
 from workflows import options
+from workflows.branches import Rewind
 from workflows.errors import BuildFailed, FailureType, Outcome
 from workflows.files import (
     ConnectedSandbox,
@@ -23,6 +24,9 @@ from workflows.files import (
 from workflows.guard import MAX_LOSSES
 from workflows.ports import Sandboxes, Snapshots
 from workflows.state import BuildState
+
+LOST = "[sandbox]"
+"""Begins a note on what a lost sandbox undid; it belongs to the files as the model does not know it yet."""
 
 
 def is_lost(error: ActivityError) -> bool:
@@ -158,16 +162,28 @@ class Workspace:
             self._saving = self._take(self._state.sandbox, reason, full_scan=True)
             await self.saved()
 
-    async def keep(self) -> None:
-        """Upload all that can still be had as the build ends; a sandbox already lost is not replaced.
+    async def keep(self, reason: str = "end") -> None:
+        """Upload all that can still be had of a sandbox that is left; one already lost is not replaced.
 
         Raises ActivityError when the last changes could not be saved.
         """
         state = self._state
         await self._land()
         if state.sandbox and not state.sandbox_paused:
-            self._saving = self._take(state.sandbox, "end", full_scan=True)
+            self._saving = self._take(state.sandbox, reason, full_scan=True)
             await self._land()
+
+    async def go_back(self, rewind: Rewind) -> None:
+        """Keep what there is, then work in a new sandbox with the files of an earlier restore point."""
+        state = self._state
+        await self.keep("rewind")
+        async with self._mending:
+            left = state.sandbox
+            state.restore_point, state.snapshot_key = rewind.restore_point, rewind.key
+            state.unsaved, state.losses = (), 0
+            state.sandbox = await self.create()
+            state.sandbox_paused = False
+        await self.kill(left)
 
     async def pause(self) -> None:
         """Save and pause the building sandbox."""
@@ -220,6 +236,8 @@ class Workspace:
                 reason=reason,
                 full_scan=full_scan,
                 captured=state.captured,
+                phase=state.phase,
+                note="\n".join(note for note in state.notes if note.startswith(LOST)),
             ),
             summary=f"turn {state.turns}: {reason}",
             **options.TAKE_SNAPSHOT,
@@ -241,7 +259,7 @@ class Workspace:
 
 def _told_of_loss(reason: str, undone: tuple[str, ...]) -> str:
     """What the model is told when its sandbox was lost and its files restored."""
-    told = f"[sandbox] The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
+    told = f"{LOST} The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
     told += "background processes and everything outside the workspace are gone."
     if undone:
         told += " These finished calls were undone:\n" + "\n".join(f"- {label}" for label in undone)
