@@ -182,13 +182,14 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             namespace_id=namespace_id,
         )
         sandboxes = Sandboxes(workspace, rows, restorer, settings=settings)
+        model = Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events)
+        snapshots = Snapshots(
+            workspace, objects, points, restorer, stored=stored, captures=captures, local_sandbox=local
+        )
         adapters: list[tuple[type, object]] = [
             (ports.Builds, builds),
             (ports.Rewinds, Rewinds(engine, Branches(engine, transcript))),
-            (
-                ports.Model,
-                Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events),
-            ),
+            (ports.Model, model),
             (
                 ports.Tools,
                 Tools(
@@ -202,18 +203,7 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             ),
             (ports.Ledger, ledger),
             (ports.Sandboxes, sandboxes),
-            (
-                ports.Snapshots,
-                Snapshots(
-                    workspace,
-                    objects,
-                    points,
-                    restorer,
-                    stored=stored,
-                    captures=captures,
-                    local_sandbox=local,
-                ),
-            ),
+            (ports.Snapshots, snapshots),
             (ports.Checks, checks),
             (ports.Previews, Previews(engine, workspace, rows, checks)),
             (ports.Retention, Retention(engine, stored)),

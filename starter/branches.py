@@ -8,14 +8,14 @@ from typing import NamedTuple
 from pydantic import JsonValue
 from rich.console import Console
 from sqlalchemy import or_, select
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFailedError
-from temporalio.exceptions import ApplicationError
+from temporalio.client import Client
 
 from activities.branches import Point, points
 from activities.tables import builds
 from starter.amounts import microdollars_of
 from starter.attach import TASK_QUEUE, attach
-from starter.commands import Handle, follow, say_command, start_build
+from starter.changes import BuildEnded, change_build, say_update
+from starter.commands import follow, say_command, start_build
 from starter.requests import UnusableRequest, workflow_id_for
 from starter.rows import open_rows
 
@@ -39,21 +39,14 @@ async def rewind(given: Namespace, console: Console) -> int:
     origin = await _origin(given, environment, console)
     if given.turn is None:
         return 0
-    if not await _is_running(client, origin.workflow_id):
-        console.print(f"{origin.workflow_id} has ended, so a new build goes on from its turn {given.turn}")
-        return await _fork(given, origin, client, environment, console)
     asked: dict[str, JsonValue] = {"turn": given.turn}
     try:
-        handle: Handle = client.get_workflow_handle(origin.workflow_id)
-        await handle.execute_update("rewind", asked)  # pyright: ignore[reportUnknownMemberType] SDK signature
-    except WorkflowUpdateFailedError as error:
-        cause = error.cause
-        raise UnusableRequest(cause.message if isinstance(cause, ApplicationError) else str(cause)) from None
+        await change_build(client, origin.workflow_id, "rewind", asked)
+    except BuildEnded:
+        console.print(f"{origin.workflow_id} has ended, so a new build goes on from its turn {given.turn}")
+        return await _fork(given, origin, client, environment, console)
     console.print(f"{origin.workflow_id} goes back to turn {given.turn}", style="bold")
-    say_command(
-        console, "workflow", "update", "execute", "--workflow-id", origin.workflow_id, "--name", "rewind",
-        "--input", json.dumps(asked),
-    )  # fmt: skip
+    say_update(console, origin.workflow_id, "rewind", asked)
     return 0
 
 
@@ -84,11 +77,6 @@ def _show(found: list[Point], console: Console) -> None:
         console.print("no restore point is kept yet")
     for turn in sorted(newest):
         console.print(newest[turn].line(), markup=False, soft_wrap=True)
-
-
-async def _is_running(client: Client, workflow_id: str) -> bool:
-    described = await client.get_workflow_handle(workflow_id).describe()
-    return described.status is WorkflowExecutionStatus.RUNNING
 
 
 async def _fork(
