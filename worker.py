@@ -37,6 +37,7 @@ from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
 from activities.sandbox_rows import SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
@@ -53,6 +54,7 @@ from starter.local.outside import outside_environment
 from starter.search_attributes import check_search_attributes
 from workflows import ports
 from workflows.build import BuildWorkflow
+from workflows.fairness import FairShares
 from workflows.janitor import JanitorWorkflow
 from workflows.preview import PreviewWorkflow
 from workflows.unknown import UnknownWorkflow
@@ -80,6 +82,7 @@ PURE_MODULES = tuple(
         "changing",
         "ending",
         "errors",
+        "fairness",
         "files",
         "guard",
         "journal",
@@ -148,6 +151,7 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
         "sticky_queue_schedule_to_start_timeout": STICKY,
         "max_concurrent_workflow_tasks": WORKFLOW_TASKS,
         "workflow_runner": workflow_runner(),
+        "interceptors": [FairShares()],
         **options,
     }
     workflows = [BuildWorkflow, JanitorWorkflow, PreviewWorkflow, UnknownWorkflow]
@@ -167,21 +171,23 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
         anthropic = await stack.enter_async_context(open_client(settings))
         transcript, ledger = Transcript(engine), Ledger(engine, events)
         purchases = Purchases(engine, transcript, settings)
-        workspace = Workspace(SandboxClient(settings), runner=archive()[1])
+        time = SandboxTime(engine, settings)
+        workspace = Workspace(SandboxClient(settings, lengthened=time.lengthened), runner=archive()[1])
         points, captures, local = RestorePoints(engine), Captures(), settings.local_sandbox
         stored = StoredObjects(engine, objects)
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
-        checks = Checks(workspace, screenshots)
+        checks = Checks(workspace, screenshots, time=time)
         builds = Builds(
             engine,
             transcript=transcript,
             purchases=purchases,
             events=events,
+            time=time,
             settings=settings,
             namespace_id=namespace_id,
         )
-        sandboxes = Sandboxes(workspace, rows, restorer, settings=settings)
+        sandboxes = Sandboxes(workspace, rows, restorer, time=time, settings=settings)
         model = Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events)
         snapshots = Snapshots(
             workspace, objects, points, restorer, stored=stored, captures=captures, local_sandbox=local
@@ -205,9 +211,12 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             (ports.Sandboxes, sandboxes),
             (ports.Snapshots, snapshots),
             (ports.Checks, checks),
-            (ports.Previews, Previews(engine, workspace, rows, checks)),
             (ports.Retention, Retention(engine, stored)),
-            (ports.Janitor, Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes)),
+            (ports.Previews, Previews(engine, workspace, rows, checks=checks, time=time)),
+            (
+                ports.Janitor,
+                Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes, time=time),
+            ),
         ]
         yield [method for port, adapter in adapters for method in bind(port, adapter)]
 

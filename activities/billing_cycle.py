@@ -2,6 +2,7 @@
 
 import calendar
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -50,6 +51,17 @@ def midnight_of(day: date, *, timezone: str) -> datetime:
 def next_midnight(day: date, *, timezone: str) -> datetime:
     """Give the moment, in UTC, at which the user's day after `day` begins."""
     return midnight_of(day + timedelta(days=1), timezone=timezone)
+
+
+def by_day(start: datetime, end: datetime, *, timezone: str) -> Iterator[tuple[date, timedelta]]:
+    """Share a stretch of time over the user's days."""
+    while start < end:
+        day = local_day(start, timezone=timezone)
+        midnight = next_midnight(day, timezone=timezone)
+        # Where the clock is set back over midnight, a day's midnight comes twice.
+        until = min(end, midnight) if midnight > start else end
+        yield day, until - start
+        start = until
 
 
 def next_working_day(day: date, *, renewal: date, left: int, needed: int) -> date:

@@ -20,6 +20,7 @@ from activities.progress import open_phases
 from activities.prompt import first_message, prefix
 from activities.purchases import Purchases
 from activities.rows import dump
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.tables import builds, phases, projects, restore_points
 from activities.transcript import Transcript
@@ -50,9 +51,11 @@ class Builds(ports.Builds):
         transcript: Transcript,
         purchases: Purchases,
         events: EventStream,
+        time: SandboxTime,
         settings: Settings,
         namespace_id: str = "",
     ) -> None:
+        self._time = time
         self._engine = engine
         self._transcript = transcript
         self._forks = Forks(engine, transcript)
@@ -110,6 +113,7 @@ class Builds(ports.Builds):
         """Close the build's row and its open reservations; tell the watchers."""
         async with heartbeating(), classified():
             await self._purchases.lose_build(request.build_id)
+            await self._time.settle(request.build_id)
             async with self._engine.begin() as connection:
                 await _close(connection, request)
         await self._tell_end(request)
@@ -268,6 +272,7 @@ def _prepared(row: RowMapping, user: User, begun: tuple[str, ...]) -> PreparedBu
         head=row["head"],
         timezone=user.timezone,
         tool_calls_limit=user.tool_calls,
+        weight=user.weight,
         restore_point=row["restore_point"],
         checks=plan.checks,
         start=plan.start,

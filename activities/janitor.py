@@ -23,6 +23,7 @@ from activities.last_runs import end_of, how_closed, last_run, namespace_id
 from activities.money_tables import ledger
 from activities.purchases import Purchases
 from activities.sandbox import Sandboxes
+from activities.sandbox_time import SandboxTime
 from activities.tables import builds, sandboxes
 from activities.waking import RUNNING
 from workflows import ports
@@ -53,12 +54,19 @@ class Janitor(ports.Janitor):
     """Closes what ended builds of this installation left open."""
 
     def __init__(
-        self, engine: AsyncEngine, *, builds: Builds, purchases: Purchases, sandboxes: Sandboxes
+        self,
+        engine: AsyncEngine,
+        *,
+        builds: Builds,
+        purchases: Purchases,
+        sandboxes: Sandboxes,
+        time: SandboxTime,
     ) -> None:
         self._engine = engine
         self._builds = builds
         self._purchases = purchases
         self._sandboxes = sandboxes
+        self._time = time
 
     @activity.defn
     @override
@@ -96,10 +104,10 @@ class Janitor(ports.Janitor):
                 return Cleared()
             lost = await self._purchases.lose_build(holder.build_id)
             end = await end_of(activity.client(), holder.workflow_id, holder.build_id)
-            closed = await self._builds.close_open(end)
-            if READY in (how, holder.status.upper()):
-                return Cleared(lost=lost, closed=closed)
-            return Cleared(lost=lost, closed=closed, killed=await self._sandboxes.kill_of(holder.build_id))
+            keeps = READY in (how, holder.status.upper())
+            killed = 0 if keeps else await self._sandboxes.kill_of(holder.build_id)
+            await self._time.settle(holder.build_id)
+            return Cleared(lost=lost, closed=await self._builds.close_open(end), killed=killed)
 
     @activity.defn
     @override
@@ -107,7 +115,9 @@ class Janitor(ports.Janitor):
         """Kill the sandboxes of this installation that no build holds; gives how many."""
         async with heartbeating(), classified():
             cleared = await self._sandboxes.kill_doomed()
-            return cleared + len(await self._sandboxes.sweep(min_age=request.min_age))
+            swept = await self._sandboxes.sweep(min_age=request.min_age)
+            await self._time.end_expired()
+            return cleared + len(swept)
 
     async def _suspects(self) -> list[Holder]:
         """Give the builds that hold something and are not on the server's list of running ones.

@@ -36,6 +36,8 @@ class Paid:
     output_tokens: int
     cost: int
     """Microdollars."""
+    overrun: int
+    """Microdollars above what was reserved."""
     balance: Balance
 
 
@@ -76,6 +78,7 @@ class Ledger(ports.Ledger):
             )
         return Paid(
             **{name: entry[name] for name in ("stop_reason", "note", "cost", *_TOKENS)},
+            overrun=max(0, entry["cost"] - entry["reserved"]),
             balance=balance,
         )
 

@@ -27,7 +27,7 @@ from activities.transcript import Transcript
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.payload import PREVIEW_CHARS
-from workflows.turns import ModelCall, ModelReply
+from workflows.turns import ModelCall, ModelReply, Refusal
 
 SMALL_QUESTION = 6_000
 """Bytes of a question that is counted as one token a byte instead of asking the provider."""
@@ -83,9 +83,11 @@ class Model(ports.Model):
         others = await self._purchases.of_others(question.path, model=request.model)
         question = replace(question, foreign=others)
         tokens = await self._count(request, question)
-        at = activity.info().started_time
         most = await self._purchases.ceiling(
-            request.user, request.model, max_tokens=request.max_tokens, at=at
+            request.user,
+            request.model,
+            max_tokens=request.max_tokens,
+            at=activity.info().started_time,
         )
         too_long = tokens > most or question.has_many_images or request.compact
         if too_long and not question.is_fresh:
@@ -94,6 +96,20 @@ class Model(ports.Model):
                 question, tokens = shorter, await self._count(request, shorter)
             elif request.compact:
                 raise _no_shorter()
+        made = await self._reserve(request, question, tokens)
+        if _is_too_dear(made) and not (too_long or question.is_fresh):
+            # What no day can pay is made shorter before the founder is asked.
+            shorter = await self._questions.in_new_epoch(request.head, request.notes)
+            if shorter is not None:
+                question, tokens = shorter, await self._count(request, shorter)
+                made = await self._reserve(request, question, tokens)
+        if isinstance(made, Reservation):
+            return await self._buy(request, question.conversation(made.lifetime), made)
+        return made
+
+    async def _reserve(
+        self, request: ModelCall, question: Question, tokens: int
+    ) -> Reservation | Bought | Refused:
         order = Order(
             build_id=request.build_id,
             user=request.user,
@@ -102,19 +118,18 @@ class Model(ports.Model):
             question=question.text,
             input_tokens=tokens,
             max_tokens=request.max_tokens,
-            at=at,
+            at=activity.info().started_time,
             lifetime=question.lifetime,
             turn=request.turn,
             attempt=activity.info().attempt,
             phase=request.phase,
+            plan_item=request.plan_item,
         )
         made = await self._purchases.reserve(order)
         if isinstance(made, Refused) and order.lifetime == "1h":
             # The longer life is a saving on slow turns; it must not send a build to sleep.
             order = replace(order, lifetime="5m")
             made = await self._purchases.reserve(order)
-        if isinstance(made, Reservation):
-            return await self._buy(request, question.conversation(order.lifetime), made)
         return made
 
     async def _shorten(self, request: ModelCall, question: Question, error: APIStatusError) -> Exception:
@@ -241,8 +256,13 @@ class Model(ports.Model):
             cache_read_tokens=paid.cache_read_tokens,
             output_tokens=paid.output_tokens,
             cost=paid.cost,
+            overrun=paid.overrun,
             balance=paid.balance,
         )
+
+
+def _is_too_dear(made: Reservation | Bought | Refused) -> bool:
+    return isinstance(made, Refused) and made.reason is Refusal.TOO_DEAR
 
 
 def _no_shorter() -> ApplicationError:

@@ -11,7 +11,16 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
-from activities.days import Day, Sums, add_up, balance_of, budget_left, look_at_day, open_day
+from activities.days import (
+    Day,
+    Sums,
+    add_up,
+    balance_of,
+    budget_left,
+    count_sleepers,
+    look_at_day,
+    open_day,
+)
 from activities.entries import (
     INPUT,
     bought,
@@ -29,10 +38,11 @@ from activities.orders import Bought, Delivery, Order, Refused, Reservation
 from activities.prices import Usage, affordable_tokens, context_ceiling, dearest, price_of, worst_case
 from activities.rows import Row
 from activities.settings import Settings
+from activities.time_entries import Rate, book_time, set_ahead
 from activities.transcript import Transcript
 from activities.users import is_agent_on, load_user
 from workflows.errors import FailureType
-from workflows.turns import Refusal
+from workflows.turns import Balance, Refusal
 
 MIN_TOKENS = 2_000
 """The smallest output ceiling that a reply is still worth buying with, tokens."""
@@ -49,6 +59,7 @@ class Purchases:
         self._engine = engine
         self._transcript = transcript
         self._settings = settings
+        self._rate = Rate.of(settings)
 
     async def find(self, parent: Row, question: str) -> Bought | None:
         """Give the reply to a question if it was bought before."""
@@ -82,11 +93,16 @@ class Purchases:
         return context_ceiling(model, money=money, max_tokens=max_tokens, at=at)
 
     async def reserve(self, order: Order) -> Reservation | Bought | Refused:
-        """Append the question and set aside its worst price, in one transaction; or say why not."""
+        """Append the question and set aside its worst price, in one transaction; or say why not.
+
+        With it goes the sandbox time that follows; where it is refused, what is left of the last stays, for
+        the way to the pause.
+        """
         async with self._engine.begin() as connection:
             await lock_purchases(connection, order.build_id)
             user = await load_user(connection, order.user)
             day = await open_day(connection, user, order.at)
+            await book_time(connection, order.build_id, order.at, self._rate)
             # First the older attempt: if it is settling, this waits, and finds its reply below.
             await lose_open(connection, order.build_id)
             message_id = await self._find_question(connection, order.parent, order.question)
@@ -94,17 +110,19 @@ class Purchases:
                 return known
             sums = await add_up(connection, day, build_id=order.build_id)
             budget = await budget_left(connection, order.build_id)
-            max_tokens, price, price_id = _offer(order, _left(day, sums, budget))
+            left = _left(day, sums) if budget is None else min(_left(day, sums), budget)
+            max_tokens, price, price_id = _offer(order, left - self._rate.slice)
             reason = await self._refusal(connection, day, sums, price, budget)
             if reason is not None:
-                # The numbers that it was judged by: a second reading may already tell of freed money.
-                build_id = order.build_id
-                told = await balance_of(connection, day, build_id=build_id, worst_case=price, sums=sums)
+                needed = price + self._rate.slice
+                told = await _judged(connection, order, day, sums, needed, reason)
                 return Refused(reason=reason, balance=told)
             if message_id is None:
                 message_id = await self._append(connection, order)
             values = {"message_id": message_id, "max_tokens": max_tokens, "reserved": price}
             reservation_id = await open_entry(connection, order, day, values | {"price_id": price_id})
+            if not self._rate.is_free:
+                await set_ahead(connection, order.build_id, day, self._rate.slice, order.at)
             return Reservation(
                 id=reservation_id,
                 message_id=message_id,
@@ -112,6 +130,7 @@ class Purchases:
                 epoch=order.parent.epoch,
                 input=dearest(order.input_tokens, order.lifetime),
                 max_tokens=max_tokens,
+                lifetime=order.lifetime,
             )
 
     async def note_input(self, reservation: Reservation, usage: Usage) -> None:
@@ -218,21 +237,31 @@ class Purchases:
             return Refusal.DISABLED
         if day.user.suspended:
             return Refusal.SUSPENDED
-        if budget is not None and price > budget:
+        left, needed = _left(day, sums), price + self._rate.slice
+        if budget is not None and needed > budget:
             return Refusal.USED_UP
-        money, left = day.allowance + day.added, _left(day, sums, None)
-        if price <= left:
+        if needed <= left:
             return None
         # The price is already that of the smallest reply worth having.
-        if price > max(money, day.fresh):
+        if needed > max(day.allowance + day.added, day.fresh):
             return Refusal.TOO_DEAR
-        return Refusal.BUSY if price <= left + sums.reserved_by_others else Refusal.SPENT
+        return Refusal.BUSY if needed <= left + sums.reserved_by_others else Refusal.SPENT
 
 
-def _left(day: Day, sums: Sums, budget: int | None) -> int:
-    """Give what may be reserved, microdollars: of the day, and of what the build may spend in all."""
-    left = day.allowance + day.added - sums.settled - sums.lost - sums.reserved
-    return left if budget is None else min(left, budget)
+def _left(day: Day, sums: Sums) -> int:
+    """Give what a build may reserve of a day; what it holds for sandbox time is its own."""
+    return day.allowance + day.added - sums.settled - sums.lost - sums.reserved + sums.ahead
+
+
+async def _judged(
+    connection: AsyncConnection, order: Order, day: Day, sums: Sums, price: int, reason: Refusal
+) -> Balance:
+    """Give the numbers that a call was judged by: a second reading may already tell of freed money."""
+    told = await balance_of(connection, day, build_id=order.build_id, worst_case=price, sums=sums)
+    if reason is not Refusal.SPENT or told.wakes_at is None:
+        return told
+    sleepers = await count_sleepers(connection, told.wakes_at, but=order.build_id)
+    return told.model_copy(update={"sleepers": sleepers})
 
 
 def _offer(order: Order, left: int) -> tuple[int, int, str]:

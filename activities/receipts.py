@@ -1,4 +1,4 @@
-"""What a build cost by phase, tool and day; each way of telling it comes to the same sum. Pure."""
+"""What a build cost by phase, plan item, tool and day; each way of telling it comes to the same sum. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,14 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
+from activities.money_tables import MODEL, SANDBOX
 from activities.prices import UnpricedModel, Usage, price_of
 from workflows.payload import Payload
 from workflows.state import NO_PHASE
 
 THINKING = "thinking"
 """Stands for a tool where a reply called none."""
+NO_ITEM = "no item named"
+"""Stands for an item of the plan where the model named none."""
 LOST = "lost attempts"
 """Stands for a tool where no reply came."""
+SANDBOX_TIME = "sandbox time"
+"""Stands for a tool where it was the sandbox that was paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +38,15 @@ class Entry:
     turn: int
     attempt: int
     phase: str
+    plan_item: str
     note: str
     """Why it was lost."""
     opened_at: datetime
     tools: tuple[str, ...] = ()
+    kind: str = MODEL
+    """model, sandbox (time that was used), ahead (time that is set aside)."""
+    microseconds: int = 0
+    """Of sandbox time."""
 
 
 class Share(Payload):
@@ -44,7 +54,16 @@ class Share(Payload):
 
     name: str
     times: int
-    """Model calls; of a tool: its calls."""
+    """Model calls; of a tool: its calls. Sandbox time counts as none."""
+    microdollars: int
+
+
+class TimeUsed(Payload):
+    """What sandboxes cost on a day of a phase."""
+
+    day: date
+    phase: str
+    seconds: float
     microdollars: int
 
 
@@ -78,7 +97,9 @@ class Receipt(Payload):
     lost_microdollars: int
     """The part of it that bought nothing."""
     open_microdollars: int
-    """Set aside for a call under way; no part of what is spent."""
+    """Set aside for a call under way and the sandbox time after it; no part of what is spent."""
+    sandbox_microdollars: int
+    """The part of what is spent that was sandbox time."""
     cache_savings_microdollars: int
     """What the cached input would have cost uncached, less what it cost; below zero: caching cost more."""
     input_tokens: int
@@ -88,10 +109,14 @@ class Receipt(Payload):
     cache_read_tokens: int
     output_tokens: int
     by_phase: tuple[Share, ...]
+    by_item: tuple[Share, ...] = ()
+    """By phase and item of the plan."""
     by_tool: tuple[Share, ...]
     by_day: tuple[Share, ...]
     by_price: tuple[Share, ...]
     """By model and price list."""
+    sandbox_time: tuple[TimeUsed, ...]
+    """Comes to `sandbox_microdollars`."""
     waste: tuple[Waste, ...]
 
 
@@ -99,24 +124,33 @@ def receipt_of(entries: Sequence[Entry], **about: Any) -> Receipt:
     """Add up a build's rows; `about` are the fields that tell of the build itself."""
     paid = [entry for entry in entries if entry.state in ("settled", "lost")]
     lost = [entry for entry in paid if entry.state == "lost"]
+    time = [entry for entry in paid if entry.kind == SANDBOX]
     writes, hour_writes = _tokens(paid, "cache_write_tokens"), _tokens(paid, "cache_write_1h_tokens")
     return Receipt(
         **about,
         spent_microdollars=sum(entry.cost for entry in paid),
         lost_microdollars=sum(entry.cost for entry in lost),
         open_microdollars=sum(entry.reserved for entry in entries if entry.state == "reserved"),
+        sandbox_microdollars=sum(entry.cost for entry in time),
         cache_savings_microdollars=sum(saved_by_cache(entry) for entry in paid if entry.state == "settled"),
         input_tokens=_tokens(paid, "input_tokens"),
         cache_write_5m_tokens=writes - hour_writes,
         cache_write_1h_tokens=hour_writes,
         cache_read_tokens=_tokens(paid, "cache_read_tokens"),
         output_tokens=_tokens(paid, "output_tokens"),
-        by_phase=_shares((entry.phase or NO_PHASE, entry.cost) for entry in paid),
-        by_tool=_shares(part for entry in paid for part in by_tool(entry)),
-        by_day=_shares((entry.day.isoformat(), entry.cost) for entry in paid),
-        by_price=_shares((entry.price_id, entry.cost) for entry in paid),
+        by_phase=_shares((entry, entry.phase or NO_PHASE, entry.cost) for entry in paid),
+        by_item=_shares((entry, item_of(entry), entry.cost) for entry in paid),
+        by_tool=_shares((entry, *part) for entry in paid for part in by_tool(entry)),
+        by_day=_shares((entry, entry.day.isoformat(), entry.cost) for entry in paid),
+        by_price=_shares((entry, entry.price_id, entry.cost) for entry in paid),
+        sandbox_time=tuple(_time(entry) for entry in time),
         waste=tuple(_waste(entry) for entry in lost),
     )
+
+
+def item_of(entry: Entry) -> str:
+    """Name what of the plan was worked on."""
+    return f"{entry.phase or NO_PHASE}: {entry.plan_item or NO_ITEM}"
 
 
 def by_tool(entry: Entry) -> list[tuple[str, int]]:
@@ -125,6 +159,8 @@ def by_tool(entry: Entry) -> list[tuple[str, int]]:
     The cost is that of the reply, so this tells what the model was paid to do, not what a tool itself cost;
     a reply that called none is `thinking`.
     """
+    if entry.kind == SANDBOX:
+        return [(SANDBOX_TIME, entry.cost)]
     if entry.state == "lost":
         return [(LOST, entry.cost)]
     tools = entry.tools or (THINKING,)
@@ -134,6 +170,8 @@ def by_tool(entry: Entry) -> list[tuple[str, int]]:
 
 def saved_by_cache(entry: Entry) -> int:
     """Give what cache reads would cost as plain input, less what they cost, less the premium of writes."""
+    if entry.kind != MODEL:
+        return 0
     plain = replace(entry.usage, cache_read_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
     try:
         uncached, cached = (
@@ -144,12 +182,21 @@ def saved_by_cache(entry: Entry) -> int:
     return uncached.microdollars - cached.microdollars
 
 
-def _shares(parts: Iterable[tuple[str, int]]) -> tuple[Share, ...]:
+def _shares(parts: Iterable[tuple[Entry, str, int]]) -> tuple[Share, ...]:
     money, times = Counter[str](), Counter[str]()
-    for name, microdollars in parts:
+    for entry, name, microdollars in parts:
         money[name] += microdollars
-        times[name] += 1
+        times[name] += entry.kind == MODEL
     return tuple(Share(name=name, times=times[name], microdollars=money[name]) for name in money)
+
+
+def _time(entry: Entry) -> TimeUsed:
+    return TimeUsed(
+        day=entry.day,
+        phase=entry.phase or NO_PHASE,
+        seconds=entry.microseconds / 1_000_000,
+        microdollars=entry.cost,
+    )
 
 
 def _waste(entry: Entry) -> Waste:

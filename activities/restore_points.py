@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
-from activities.sandbox_client import lost
+from activities.failures import lost
 from activities.sandbox_rows import is_current
 from activities.stored_objects import hold_objects
 from activities.tables import restore_point_packs, restore_points

@@ -19,6 +19,7 @@ from activities.heartbeat import heartbeating
 from activities.restore import Restorer
 from activities.sandbox_client import Output
 from activities.sandbox_rows import SandboxRow, SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
@@ -42,12 +43,19 @@ class Sandboxes(ports.Sandboxes):
     """The sandboxes of all builds of this installation."""
 
     def __init__(
-        self, workspace: Workspace, rows: SandboxRows, restorer: Restorer, *, settings: Settings
+        self,
+        workspace: Workspace,
+        rows: SandboxRows,
+        restorer: Restorer,
+        *,
+        time: SandboxTime,
+        settings: Settings,
     ) -> None:
         self._workspace = workspace
         self._client = workspace.client
         self._rows = rows
         self._restorer = restorer
+        self._time = time
         self._installation = settings.installation_id
 
     @override
@@ -58,6 +66,7 @@ class Sandboxes(ports.Sandboxes):
         Raises InvalidTemplate, SandboxLost when it died while it was made.
         """
         async with heartbeating(), classified():
+            await self._time.renew(request.build_id)
             row = await self._rows.open(request.build_id, role=request.role, generation=request.generation)
             if row.state == "live" and await self._client.is_running(row.sandbox_id):
                 return row.reference
@@ -71,7 +80,9 @@ class Sandboxes(ports.Sandboxes):
             return row
         metadata = self._metadata(row)
         key = f"nightshift-{hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:40]}"
-        sandbox_id = await self._client.find(metadata) or await self._client.create(key, metadata=metadata)
+        found = await self._client.find(metadata)
+        await self._time.begin(row, anew=found is None)
+        sandbox_id = found or await self._client.create(key, metadata=metadata)
         return await self._rows.note(row, state="creating", sandbox_id=sandbox_id)
 
     def _metadata(self, row: SandboxRow) -> dict[str, str]:
@@ -118,14 +129,17 @@ class Sandboxes(ports.Sandboxes):
             row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
             if row is None or row.state not in {"live", "paused"}:
                 return
+            was_live = row.state == "live"
             try:
-                if row.state == "live":
+                if was_live:
                     row = await self._mark(row, request.sandbox)
                 await self._client.pause(row.sandbox_id)
             except ApplicationError as error:
                 if error.type != FailureType.SANDBOX_LOST:
                     raise
                 log.warning("Sandbox %s was gone before it could be paused.", row.sandbox_id)
+                was_live = False
+            await self._time.end(row, was_running=was_live)
 
     async def _mark(self, row: SandboxRow, sandbox: SandboxRef) -> SandboxRow:
         nonce = uuid.uuid4().hex
@@ -153,8 +167,12 @@ class Sandboxes(ports.Sandboxes):
 
     async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef) -> str:
         """Connect and compare; empty when it is the sandbox that was left, as it was left."""
-        if row.state == "live" and not await self._client.is_running(row.sandbox_id):
+        running = await self._client.is_running(row.sandbox_id)
+        if row.state == "live" and not running:
             return "It was paused or stopped without our asking, so its files may be old."
+        if activity.info().attempt == 1:
+            await self._time.renew(row.build_id)
+        await self._time.begin(row, anew=not running)
         answered = await self._client.resume(row.sandbox_id)
         if answered != row.sandbox_id:
             strays = [*row.details.get("strays", []), answered]
@@ -225,6 +243,9 @@ class Sandboxes(ports.Sandboxes):
             if not held and each.started_at < oldest:
                 await self._client.kill(each.sandbox_id)
                 killed.append(each.sandbox_id)
+                if nameless := await self._rows.nameless(each.metadata):
+                    named = await self._rows.note(nameless, state="gone", sandbox_id=each.sandbox_id)
+                    await self._time.end(named)
         return killed
 
     async def _end(self, row: SandboxRow) -> bool:
@@ -235,6 +256,8 @@ class Sandboxes(ports.Sandboxes):
             await self._client.kill(sandbox_id)
         alive = [sandbox_id for sandbox_id in left if await self._client.exists(sandbox_id)]
         state = "gone" if row.state == "doomed" and row.sandbox_id not in alive else row.state
+        if state == "gone" and row.sandbox_id:
+            await self._time.end(row)
         await self._rows.note(row, state=state, strays=[one for one in alive if one != row.sandbox_id])
         return not alive
 

@@ -5,7 +5,7 @@ A sandbox that is gone is always `SandboxLost`; a fault that may pass is the pro
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ from e2b.exceptions import SandboxNotRunningException, SandboxUnreachableExcepti
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.failures import classify
+from activities.failures import classify, lost
 from activities.settings import Settings
 from workflows.errors import FailureType
 
@@ -40,6 +40,10 @@ MAX_ATTEMPTS: Final = 4
 """Attempts of an activity after which an unreachable sandbox counts as lost."""
 MAX_SESSION: Final = timedelta(hours=24)
 """The longest the provider lets a session be."""
+
+
+Lengthened = Callable[[str, timedelta], Awaitable[None]]
+"""Is told how long a running sandbox lives from now on."""
 
 
 class Output(NamedTuple):
@@ -67,8 +71,11 @@ class _Handle:
 class SandboxClient:
     """One account of the sandbox provider."""
 
-    def __init__(self, settings: Settings, *, grace: timedelta = GRACE) -> None:
+    def __init__(
+        self, settings: Settings, *, grace: timedelta = GRACE, lengthened: Lengthened | None = None
+    ) -> None:
         self._settings = settings
+        self._lengthened = lengthened
         self._grace = grace
         self._handles: dict[str, _Handle] = {}
         self._api = _api_params(settings)
@@ -218,6 +225,8 @@ class SandboxClient:
             sandbox = await self._lengthen(sandbox_id, session)
         if sandbox.sandbox_id != sandbox_id:
             raise lost(sandbox_id, f"the provider answered with another one, {sandbox.sandbox_id}")
+        if self._lengthened is not None:
+            await self._lengthened(sandbox_id, session)
         return self._keep(sandbox, session)
 
     async def _lengthen(self, sandbox_id: str, session: timedelta) -> AsyncSandbox:
@@ -270,15 +279,6 @@ class SandboxClient:
         return ApplicationError(
             f"Sandbox {sandbox_id} does not answer; it is asked again.", type=FailureType.RETRYABLE
         )
-
-
-def lost(sandbox_id: str, reason: str) -> ApplicationError:
-    """Make the failure that has the build restored into another sandbox; never retried."""
-    return ApplicationError(
-        f"Sandbox {sandbox_id or '(new)'} is lost: {reason}. The build goes on in a restored one.",
-        type=FailureType.SANDBOX_LOST,
-        non_retryable=True,
-    )
 
 
 def _attempt() -> int:

@@ -168,6 +168,8 @@ sandboxes = sa.Table(
     sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'")),
     moment(),
     moment("changed_at"),
+    sa.Column("billed_until", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("runs_until", sa.DateTime(timezone=True), nullable=True),
     sa.Index(None, "state"),
 )
 

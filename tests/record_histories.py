@@ -161,6 +161,23 @@ async def retried(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def dear(on: Bench, world: World) -> WorkflowHandle:
+    """Asleep, the model is changed and it looks at once; too dear for any day, it asks and is resumed.
+
+    `dear-before` is of a time when it slept on under its new model, and ended where it asks now.
+    """
+    midnight = await on.environment.get_current_time() + timedelta(days=300)
+    world.replies = iter([refused(Refusal.SPENT, midnight), refused(Refusal.TOO_DEAR), done()])
+    handle = await on.start()
+    with on.environment.auto_time_skipping_disabled():
+        await world.shows("SLEEPING")
+        await handle.execute_update("set_model", "claude-haiku-5-5")
+        await world.shows("WAITING_FOR_YOU")
+        await handle.signal("resume")
+        await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
@@ -172,6 +189,7 @@ SCENARIOS: dict[str, Scenario] = {
     "rewound": rewound,
     "retried": retried,
     "changed": changed,
+    "dear": dear,
 }
 
 

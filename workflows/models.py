@@ -118,6 +118,8 @@ class PreparedBuild(Payload):
     """Of a fork: what the conversation up to that turn had cost, microdollars; no part of what it spends."""
     budget: int = 0
     """What it may spend in all, microdollars; 0: no limit but the days' own."""
+    weight: int = 1
+    """The plan's share of the workers where several users wait."""
 
 
 class FinishBuild(Payload):
@@ -200,6 +202,8 @@ class BuildStatus(Payload):
     tool_calls: int = 0
     max_tool_calls: int = 0
     spent_microdollars: int = 0
+    sandbox_microdollars: int = 0
+    """The part of it that was sandbox time."""
     allowance_microdollars: int = 0
     left_microdollars: int = 0
     wake_at: datetime | None = None
@@ -221,6 +225,8 @@ class ReceiptSoFar(Payload):
     """Settled and lost."""
     by_phase: dict[str, int] = Field(default={})
     """Microdollars; comes to what is spent."""
+    sandbox_microdollars: int = 0
+    """The part of what is spent that was sandbox time."""
     day: date | None = None
     """Local day of the user whose balance follows, which all their builds share."""
     day_allowance_microdollars: int = 0

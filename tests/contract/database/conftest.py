@@ -27,6 +27,7 @@ from activities.model import Model
 from activities.money_tables import days, users
 from activities.money_tables import ledger as ledger_table
 from activities.purchases import Purchases
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.transcript import Transcript
 from starter.local.parts import Part
@@ -77,6 +78,7 @@ async def model_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 def settings(servers: Mapping[str, str], model_server: str) -> Settings:
     """Settings as a worker of these servers would read them."""
     return Settings(
+        NIGHTSHIFT_LOCAL_SANDBOX=True,
         database_url=servers["DATABASE_URL"],
         redis_url=servers["REDIS_URL"],
         anthropic_api_key=KEY,
@@ -243,7 +245,7 @@ async def make_desk(engine: AsyncEngine, events: EventStream, settings: Settings
             return Desk(
                 engine=engine,
                 ledger=ledger,
-                builds=Builds(engine, **shared, settings=own),
+                builds=Builds(engine, **shared, time=SandboxTime(engine, own), settings=own),
                 model=Model(client, **shared, ledger=ledger),
                 **shared,
             )

@@ -148,6 +148,18 @@ async def test_call_that_no_day_can_pay_is_too_dear(desk):
     )
 
 
+async def test_a_reply_above_its_reservation_says_by_how_much(desk):
+    """All of it is booked; the build is told, and stops where it is far above."""
+    build = await desk.prepare()
+    made = await desk.purchases.reserve(await order(desk, build))
+    reply_id = await desk.purchases.settle(made, delivery(input_tokens=10_000, output_tokens=100_000))
+    (entry,) = await desk.entries(build.build_id)
+    paid = await desk.ledger.paid(reply_id, user=desk.user, at=NOON)
+
+    assert paid.overrun == entry["cost"] - entry["reserved"] > 0
+    assert paid.balance.settled == entry["cost"]
+
+
 @pytest.mark.parametrize("setting", [{}, {"timezone": "Asia/Tokyo"}])
 async def test_day_is_the_users_and_a_call_stays_on_its_day(desk, setting: dict[str, str]):
     """The day follows server time and the user's zone; what settles later counts for the day of its call."""
