@@ -24,9 +24,7 @@ from workflows.files import (
 from workflows.guard import MAX_LOSSES
 from workflows.ports import Sandboxes, Snapshots
 from workflows.state import BuildState
-
-LOST = "[sandbox]"
-"""Begins a note on what a lost sandbox undid; it belongs to the files as the model does not know it yet."""
+from workflows.texts import LOST, told_of_loss
 
 
 def is_lost(error: ActivityError) -> bool:
@@ -46,10 +44,7 @@ class Workspace:
         """Calls that run side by side connect or replace a sandbox once."""
 
     async def create(self, *, role: Literal["build", "check"] = "build") -> SandboxRef:
-        """Create the next sandbox from the last restore point; a check gets source only.
-
-        One that dies while it is made is a loss like any other; raises BuildFailed after many.
-        """
+        """Create the next sandbox, a check's with source only; raises BuildFailed when many died so."""
         while True:
             try:
                 return await self._create(role)
@@ -104,10 +99,7 @@ class Workspace:
             await self._replace(sandbox, found.reason)
 
     async def recover(self, lost: SandboxRef, reason: str) -> None:
-        """Replace a lost sandbox once, however many calls noticed it, and tell the model exactly.
-
-        Raises BuildFailed when no restore point was made between many losses.
-        """
+        """Replace a lost sandbox once, however many calls noticed it; raises BuildFailed after many."""
         async with self._mending:
             current = self._state.sandbox
             if current is not None and current.generation == lost.generation:
@@ -120,7 +112,7 @@ class Workspace:
         self.count_loss(reason)
         state.sandbox = await self.create()
         state.sandbox_paused = False
-        state.note(_told_of_loss(reason, state.unsaved))
+        state.note(told_of_loss(reason, state.unsaved))
         state.log(workflow.now(), f"sandbox lost ({reason}); restored")
         state.unsaved = ()
         await self.kill(lost)
@@ -255,12 +247,3 @@ class Workspace:
 
     def _step(self, sandbox: SandboxRef) -> SandboxStep:
         return SandboxStep(build_id=self._state.build_id, sandbox=sandbox)
-
-
-def _told_of_loss(reason: str, undone: tuple[str, ...]) -> str:
-    """What the model is told when its sandbox was lost and its files restored."""
-    told = f"{LOST} The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
-    told += "background processes and everything outside the workspace are gone."
-    if undone:
-        told += " These finished calls were undone:\n" + "\n".join(f"- {label}" for label in undone)
-    return told
