@@ -1,4 +1,4 @@
-"""The bucket: put once, get, presign. Knows S3 and nothing of snapshots, builds or sandboxes.
+"""The bucket: put once, get, presign, delete. Knows S3 and nothing of snapshots, builds or sandboxes.
 
 Every key ends in a fixed word (`…/data`, `…/manifest`, `…/image`), because some S3 servers refuse a key
 that is both an object and a folder.
@@ -48,6 +48,7 @@ class _Client(Protocol):
     async def put_object(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def get_object(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def head_object(self, **arguments: Any) -> Mapping[str, Any]: ...
+    async def delete_object(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def head_bucket(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def create_bucket(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def generate_presigned_url(self, method: str, **arguments: Any) -> str: ...
@@ -136,6 +137,10 @@ class Objects:
                 return None
             raise
         return int(answer["ContentLength"])
+
+    async def delete(self, key: str) -> None:
+        """Delete an object; one that is gone already is no failure."""
+        await self._client.delete_object(Bucket=self._bucket, Key=key)
 
     async def presign_put(self, key: str, *, sha256: str, length: int) -> PresignedPut:
         """Sign a URL that takes this digest and length (bytes), and only while the key is free."""

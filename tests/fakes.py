@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 from typing_extensions import override
 
 from workflows import ports
+from workflows.branches import FindRestorePoint, Rewind, RewindBuild, Rewound
 from workflows.catalogue import is_changing
 from workflows.errors import FailureType
 from workflows.files import (
@@ -22,7 +23,15 @@ from workflows.files import (
     SandboxStep,
     TakeSnapshot,
 )
-from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
+from workflows.leftovers import (
+    Cleared,
+    EndedBuild,
+    EndedBuilds,
+    FindEnded,
+    Pruned,
+    PruneFiles,
+    SweepSandboxes,
+)
 from workflows.models import ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import (
     AddMoney,
@@ -158,6 +167,9 @@ class World:
     connected: list[str] = field(default_factory=list)
     added: list[AddMoney] = field(default_factory=list)
     woken: list[WakeBuilds] = field(default_factory=list)
+    kept: frozenset[int] = frozenset(range(100))
+    """Turns of which there is a restore point."""
+    rewound: list[RewindBuild] = field(default_factory=list)
     head: int = 1
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -216,6 +228,30 @@ class Builds(ports.Builds):
     async def choose_model(self, request: ChooseModel) -> str:
         await self.world.enter()
         return request.model or "claude-sonnet-5-5"
+
+
+class Rewinds(ports.Rewinds):
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @activity.defn
+    @override
+    async def find_restore_point(self, request: FindRestorePoint) -> Rewind:
+        await self.world.enter()
+        if request.turn not in self.world.kept:
+            raise ApplicationError(
+                f"turn: no restore point of turn {request.turn} is kept. Kept are: turn 1.",
+                type=FailureType.INVALID_BUILD_REQUEST,
+                non_retryable=True,
+            )
+        return Rewind(restore_point=1_000 + request.turn, key=f"kept/{request.turn}", turn=request.turn)
+
+    @activity.defn
+    @override
+    async def rewind_build(self, request: RewindBuild) -> Rewound:
+        await self.world.enter()
+        self.world.rewound.append(request)
+        return Rewound(head=500 + request.rewind.turn, phase="Foundation")
 
 
 class Model(ports.Model):
@@ -378,8 +414,20 @@ class Janitor(ports.Janitor):
         return 3
 
 
+class Retention(ports.Retention):
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @activity.defn
+    @override
+    async def prune_files(self, request: PruneFiles) -> Pruned:
+        await self.world.enter()
+        return Pruned(points=4, objects=5)
+
+
 PAIRS: tuple[tuple[type, type], ...] = (
     (ports.Builds, Builds),
+    (ports.Rewinds, Rewinds),
     (ports.Model, Model),
     (ports.Tools, Tools),
     (ports.Ledger, Ledger),
@@ -387,5 +435,6 @@ PAIRS: tuple[tuple[type, type], ...] = (
     (ports.Snapshots, Snapshots),
     (ports.Checks, Checks),
     (ports.Janitor, Janitor),
+    (ports.Retention, Retention),
 )
 """Each port with its fake."""

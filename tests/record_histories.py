@@ -25,6 +25,7 @@ from tests.handles import cancelled, ready, until, until_alone, until_event
 from tests.histories import chain
 from tests.workflow.conftest import Bench, working
 from workflows.files import ProofReport
+from workflows.models import BuildStatus
 from workflows.turns import Refusal
 
 FOLDER = Path(__file__).parents[1] / "histories"
@@ -136,6 +137,19 @@ async def changed(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def rewound(on: Bench, world: World) -> WorkflowHandle:
+    """Taken back while a command runs, and while the proof installs."""
+    act, install = Gate(), Gate()
+    world.gates = {"run_tool": [act], "install_dependencies": [install]}
+    world.replies = iter([acts(call("bash", "one")), done(), done()])
+    handle = await on.start()
+    for gate in (act, install):
+        await gate.reached.wait()
+        await handle.execute_update("rewind", {"turn": 1}, result_type=BuildStatus)
+    await ready(handle)
+    return handle
+
+
 async def retried(on: Bench, world: World) -> WorkflowHandle:
     """Activities that fail in passing."""
     world.faults = {
@@ -172,6 +186,7 @@ SCENARIOS: dict[str, Scenario] = {
     "cancelled": cancelled_build,
     "interrupted": interrupted,
     "unproven": unproven,
+    "rewound": rewound,
     "retried": retried,
     "changed": changed,
     "dear": dear,

@@ -63,6 +63,10 @@ class TakeSnapshot(Payload):
     """Hash every file first, as before sleep and at the end."""
     captured: int = 0
     """Number of the newest capture in this sandbox that is to be in it."""
+    phase: str = ""
+    """Under way; the newest restore point of each is kept."""
+    note: str = ""
+    """What the model is yet to be told of these files: calls that a lost sandbox undid."""
 
 
 class RestorePoint(Payload):

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from temporalio.workflow import ActivityHandle
 
 from workflows import options
+from workflows.branches import Rewind
 from workflows.errors import BuildFailed, FailureType, Outcome
 from workflows.files import (
     ConnectedSandbox,
@@ -23,6 +24,7 @@ from workflows.files import (
 from workflows.guard import MAX_LOSSES
 from workflows.ports import Sandboxes, Snapshots
 from workflows.state import BuildState
+from workflows.texts import LOST, told_of_loss
 
 
 def is_lost(error: ActivityError) -> bool:
@@ -42,10 +44,7 @@ class Workspace:
         """Calls that run side by side connect or replace a sandbox once."""
 
     async def create(self, *, role: Literal["build", "check"] = "build") -> SandboxRef:
-        """Create the next sandbox from the last restore point; a check gets source only.
-
-        One that dies while it is made is a loss like any other; raises BuildFailed after many.
-        """
+        """Create the next sandbox, a check's with source only; raises BuildFailed when many died so."""
         while True:
             try:
                 return await self._create(role)
@@ -100,10 +99,7 @@ class Workspace:
             await self._replace(sandbox, found.reason)
 
     async def recover(self, lost: SandboxRef, reason: str) -> None:
-        """Replace a lost sandbox once, however many calls noticed it, and tell the model exactly.
-
-        Raises BuildFailed when no restore point was made between many losses.
-        """
+        """Replace a lost sandbox once, however many calls noticed it; raises BuildFailed after many."""
         async with self._mending:
             current = self._state.sandbox
             if current is not None and current.generation == lost.generation:
@@ -116,7 +112,7 @@ class Workspace:
         self.count_loss(reason)
         state.sandbox = await self.create()
         state.sandbox_paused = False
-        state.note(_told_of_loss(reason, state.unsaved))
+        state.note(told_of_loss(reason, state.unsaved))
         state.log(workflow.now(), f"sandbox lost ({reason}); restored")
         state.unsaved = ()
         await self.kill(lost)
@@ -158,16 +154,28 @@ class Workspace:
             self._saving = self._take(self._state.sandbox, reason, full_scan=True)
             await self.saved()
 
-    async def keep(self) -> None:
-        """Upload all that can still be had as the build ends; a sandbox already lost is not replaced.
+    async def keep(self, reason: str = "end") -> None:
+        """Upload all that can still be had of a sandbox that is left; one already lost is not replaced.
 
         Raises ActivityError when the last changes could not be saved.
         """
         state = self._state
         await self._land()
         if state.sandbox and not state.sandbox_paused:
-            self._saving = self._take(state.sandbox, "end", full_scan=True)
+            self._saving = self._take(state.sandbox, reason, full_scan=True)
             await self._land()
+
+    async def go_back(self, rewind: Rewind) -> None:
+        """Keep what there is, then work in a new sandbox with the files of an earlier restore point."""
+        state = self._state
+        await self.keep("rewind")
+        async with self._mending:
+            left = state.sandbox
+            state.restore_point, state.snapshot_key = rewind.restore_point, rewind.key
+            state.unsaved, state.losses = (), 0
+            state.sandbox = await self.create()
+            state.sandbox_paused = False
+        await self.kill(left)
 
     async def pause(self) -> None:
         """Save and pause the building sandbox."""
@@ -220,6 +228,8 @@ class Workspace:
                 reason=reason,
                 full_scan=full_scan,
                 captured=state.captured,
+                phase=state.phase,
+                note="\n".join(note for note in state.notes if note.startswith(LOST)),
             ),
             summary=f"turn {state.turns}: {reason}",
             **options.TAKE_SNAPSHOT,
@@ -237,12 +247,3 @@ class Workspace:
 
     def _step(self, sandbox: SandboxRef) -> SandboxStep:
         return SandboxStep(build_id=self._state.build_id, sandbox=sandbox)
-
-
-def _told_of_loss(reason: str, undone: tuple[str, ...]) -> str:
-    """What the model is told when its sandbox was lost and its files restored."""
-    told = f"[sandbox] The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
-    told += "background processes and everything outside the workspace are gone."
-    if undone:
-        told += " These finished calls were undone:\n" + "\n".join(f"- {label}" for label in undone)
-    return told
