@@ -91,6 +91,17 @@ class SandboxServer:
             path = f"{self.url}/sandboxes/{sandbox_id}/preview/{port}"
             return (await http.get(path, headers={"x-api-key": KEY})).json()["url"]
 
+    async def fault(self, **fault: Any) -> list[dict[str, Any]]:
+        """Set a fault and give those to come."""
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            answer = await http.post(f"{self.url}/_control/faults", json=fault, headers={"x-api-key": KEY})
+            return answer.raise_for_status().json()
+
+    async def clear_faults(self) -> None:
+        """Forget every fault."""
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            await http.delete(f"{self.url}/_control/faults", headers={"x-api-key": KEY})
+
     async def _is_up(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             raise AssertionError(f"The server ended at once: {self.log}")

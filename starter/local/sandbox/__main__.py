@@ -20,6 +20,7 @@ from typing_extensions import override
 from starter.local.sandbox.bubblewrap import GUEST_MODULE, GUEST_PACKAGE, find_isolation
 from starter.local.sandbox.control import Control
 from starter.local.sandbox.egress import Egress, parse_upload_hosts
+from starter.local.sandbox.faults import Faults, Saboteur
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.gateway import Gateway
 from starter.local.sandbox.guest.asgi import Receive, Scope, Send
@@ -38,11 +39,16 @@ class App:
     """Sends each request to the data plane or the control plane."""
 
     def __init__(self, fleet: Fleet, *, api_key: str, port: int) -> None:
+        faults = Faults()
         self._gateway = Gateway(fleet)
-        self._control = Control(fleet, api_key=api_key, domain=f"localhost:{port}").app()
+        self._control = Control(fleet, faults, api_key=api_key, domain=f"localhost:{port}").app()
+        self._saboteur = Saboteur(self._pass_on, faults, fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        await self._saboteur(scope, receive, send, is_data_plane=self._gateway.wants(scope))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._gateway if self._gateway.wants(scope) else self._control
         await app(scope, receive, send)
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from starter.local.sandbox.faults import Fault, Faults, befall
 from starter.local.sandbox.fleet import AlreadyPausedError, Fleet
 from starter.local.sandbox.guest_process import BootError
 from starter.local.sandbox.one_sandbox import SandboxNotFoundError
@@ -65,8 +66,9 @@ class _Pause(_Body):
 class Control:
     """The control plane over a fleet."""
 
-    def __init__(self, fleet: Fleet, *, api_key: str, domain: str) -> None:
+    def __init__(self, fleet: Fleet, faults: Faults, *, api_key: str, domain: str) -> None:
         self._fleet = fleet
+        self._faults = faults
         self._api_key = api_key
         self._domain = domain
 
@@ -84,6 +86,9 @@ class Control:
             ("POST", f"{one}/timeout", self._set_timeout),
             ("GET", f"{one}/metrics", self._metrics),
             ("GET", f"{one}/preview/{{port:int}}", self._preview),
+            ("POST", "/_control/faults", self._set_fault),
+            ("GET", "/_control/faults", self._show_faults),
+            ("DELETE", "/_control/faults", self._clear_faults),
             ("POST", f"{one}/fork", _unsupported),
             ("POST", f"{one}/snapshots", _unsupported),
             ("PUT", f"{one}/network", _unsupported),
@@ -119,6 +124,17 @@ class Control:
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"ok": True, "isolated": self._fleet.isolated})
+
+    async def _set_fault(self, request: Request) -> Response:
+        await befall(Fault.model_validate_json(await request.body()), self._faults, self._fleet)
+        return await self._show_faults(request)
+
+    async def _show_faults(self, _request: Request) -> Response:
+        return JSONResponse([fault.model_dump() for fault in self._faults.pending()])
+
+    async def _clear_faults(self, request: Request) -> Response:
+        self._faults.clear()
+        return await self._show_faults(request)
 
     async def _create(self, request: Request) -> Response:
         body = NewSandbox.model_validate_json(await request.body())

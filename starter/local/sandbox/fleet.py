@@ -8,10 +8,12 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from starter.local.sandbox.channel import GuestGoneError
+from starter.local.sandbox.copies import copy_files, replace_files
 from starter.local.sandbox.guest_process import (
     BootError,
     Guest,
@@ -79,8 +81,14 @@ class Fleet:
             return found
         raise SandboxNotFoundError(f"Sandbox {sandbox_id!r} not found.")
 
-    async def create(self, record: Record) -> Sandbox:
+    def directory(self, sandbox_id: str) -> Path:
+        """Return where a sandbox's home and tmp are."""
+        return self._store.directory(sandbox_id)
+
+    async def create(self, record: Record, *, files: Path | None = None, only_shown: bool = False) -> Sandbox:
         """Create a sandbox, or return the one that was created under the same idempotency key.
+
+        It begins with a copy of the home and tmp in `files`, without hidden names if `only_shown`.
 
         Raises:
             BootError: it did not come up; nothing is left of it.
@@ -94,6 +102,8 @@ class Fleet:
         async with sandbox.lock:
             sandbox.check_present()
             try:
+                if files is not None and sandbox.record is record:
+                    await copy_files(files, self.directory(record.sandbox_id), only_shown=only_shown)
                 await self._run(sandbox)
             except BaseException:
                 await self._remove(sandbox)
@@ -115,8 +125,16 @@ class Fleet:
             end_at = now() + timedelta(seconds=seconds)
             if resumed or end_at > sandbox.record.end_at:
                 sandbox.record.end_at = end_at
+            if resumed and sandbox.stale_resumes > 0:
+                await self._go_stale(sandbox)
             await self._run(sandbox)
         return resumed
+
+    async def _go_stale(self, sandbox: Sandbox) -> None:
+        sandbox.stale_resumes -= 1
+        directory = self.directory(sandbox.record.sandbox_id)
+        await sandbox.stop_guest()
+        await replace_files(directory, sandbox.stale_files(directory))
 
     async def wake_for_traffic(self, sandbox: Sandbox) -> None:
         """Resume a paused sandbox that was created to resume by itself."""
@@ -190,7 +208,7 @@ class Fleet:
         if self._closed:
             raise BootError("The sandbox server is stopping.")
         if sandbox.guest is None:
-            directory = self._store.directory(sandbox.record.sandbox_id)
+            directory = self.directory(sandbox.record.sandbox_id)
             sandbox.guest = await boot(sandbox.record, directory, self._surroundings)
             pid = sandbox.guest.process.pid
             sandbox.record.process = (pid, started_at(pid) or 0)

@@ -113,6 +113,15 @@ class Guest:
         await self._channel.ask(b"thaw")
         self._frozen = False
 
+    async def fill_disk(self, *, seconds: float) -> None:
+        """Let every write inside fail for so long.
+
+        Raises:
+            GuestGoneError: it ended or does not answer.
+
+        """
+        await self._channel.ask(json.dumps({"full": seconds}).encode())
+
     async def stop(self) -> None:
         """End every process inside; returns when none is left."""
         self._channel.close()

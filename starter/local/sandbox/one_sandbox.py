@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from starter.local.sandbox.guest_process import Guest
 from starter.local.sandbox.preview import listen, port_of
@@ -25,6 +26,8 @@ class Sandbox:
         self.guest: Guest | None = None
         self.lock = asyncio.Lock()
         self.removed = False
+        self.stale_resumes = 0
+        """How many resumes bring back old files: a fault."""
         self._timer: asyncio.TimerHandle | None = None
         self._previews: dict[int, asyncio.Server] = {}
 
@@ -68,6 +71,15 @@ class Sandbox:
 
         """
         return await self.running_guest().open_port(port)
+
+    def stale_files(self, directory: Path) -> Path:
+        """Return where old files are kept for resumes that bring them back."""
+        return directory / "stale"
+
+    async def fill_disk(self, *, seconds: float) -> None:
+        """Let nothing be written inside for so long; a sandbox that does not run is spared."""
+        if self.guest is not None and not self.is_paused:
+            await self.guest.fill_disk(seconds=seconds)
 
     async def stop_guest(self) -> None:
         """End the guest, if there is one, with all its processes."""

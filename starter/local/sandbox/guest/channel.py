@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from starter.local.sandbox.guest.asgi import Receive, Refused, Scope, Send, respond, respond_json
+from starter.local.sandbox.guest.disk import Disk
 from starter.local.sandbox.guest.files import Files
 from starter.local.sandbox.guest.filesystem_service import FilesystemService
 from starter.local.sandbox.guest.orphans import act_as_first_process
@@ -74,6 +75,7 @@ class Channel:
         self._protocol: Callable[[], H11Protocol] | None = None
         self._connecting: set[asyncio.Future[Any]] = set()
         self._isolated = True
+        self._known_disk: Disk | None = None
 
     def answer(self) -> None:
         """Read one message and answer it with text and descriptors."""
@@ -104,8 +106,19 @@ class Channel:
             case b"thaw":
                 self._signal_all(signal.SIGCONT)
             case _:
-                return self._configure(json.loads(message))
+                return self._told(json.loads(message))
         return []
+
+    def _told(self, message: dict[str, Any]) -> list[socket.socket]:
+        if "full" in message:
+            self._disk().fill(message["full"])
+            return []
+        return self._configure(message)
+
+    def _disk(self) -> Disk:
+        if self._known_disk is None:
+            self._known_disk = Disk(isolated=self._isolated)
+        return self._known_disk
 
     def _configure(self, settings: dict[str, Any]) -> list[socket.socket]:
         self._isolated = settings["isolated"]
