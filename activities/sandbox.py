@@ -49,6 +49,7 @@ class Sandboxes(ports.Sandboxes):
         self._rows = rows
         self._restorer = restorer
         self._installation = settings.installation_id
+        self._longest_run = timedelta(seconds=settings.sandbox_longest_run_seconds)
 
     @override
     @activity.defn
@@ -71,8 +72,17 @@ class Sandboxes(ports.Sandboxes):
             return row
         metadata = self._metadata(row)
         key = f"nightshift-{hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:40]}"
-        sandbox_id = await self._client.find(metadata) or await self._client.create(key, metadata=metadata)
-        return await self._rows.note(row, state="creating", sandbox_id=sandbox_id)
+        began = datetime.now(UTC)
+        if found := await self._client.find(metadata):
+            sandbox_id, began = found.sandbox_id, found.started_at
+        else:
+            sandbox_id = await self._client.create(key, metadata=metadata)
+        return await self._rows.note(
+            row, state="creating", sandbox_id=sandbox_id, run_ends=self._end_of_run(began)
+        )
+
+    def _end_of_run(self, began: datetime) -> str:
+        return (began + self._longest_run).isoformat()
 
     def _metadata(self, row: SandboxRow) -> dict[str, str]:
         return {
@@ -143,15 +153,17 @@ class Sandboxes(ports.Sandboxes):
                 return ConnectedSandbox(intact=False, reason="The build has no such sandbox any more.")
             if row.state not in {"live", "paused"}:
                 return ConnectedSandbox(intact=False, reason=f"It is {row.state}.")
+            run_ends = self._end_of_run(datetime.now(UTC)) if row.state == "paused" else None
             try:
-                reason = await self._why_lost(row, request.sandbox)
+                reason = await self._why_lost(row, request.sandbox, run_ends=run_ends)
             except ApplicationError as error:
                 if error.type != FailureType.SANDBOX_LOST:
                     raise
                 reason = error.message
-        return ConnectedSandbox(intact=not reason, reason=reason)
+            ends = datetime.fromisoformat(run_ends) if run_ends else row.run_ends
+        return ConnectedSandbox(intact=not reason, reason=reason, run_ends=None if reason else ends)
 
-    async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef) -> str:
+    async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef, *, run_ends: str | None) -> str:
         """Connect and compare; empty when it is the sandbox that was left, as it was left."""
         if row.state == "live" and not await self._client.is_running(row.sandbox_id):
             return "It was paused or stopped without our asking, so its files may be old."
@@ -168,7 +180,7 @@ class Sandboxes(ports.Sandboxes):
             return f"Its marker cannot be read: {fault.message}"
         if not verdict["intact"]:
             return str(verdict.get("reason") or "Its marker is missing or old.")
-        await self._rows.note(row, state="live")
+        await self._rows.note(row, state="live", run_ends=run_ends)
         return ""
 
     @override

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     """The kill switch: false refuses new builds and parks running ones."""
     sandbox_timeout_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3_600
     """How long a sandbox lives unless lengthened, seconds."""
+    sandbox_longest_run_seconds: Annotated[int, Field(ge=1_800, le=86_400)] = 86_400
+    """How long the provider lets a sandbox run without a pause, seconds: 86400 on E2B's Pro, 3600 on Base."""
     installation_id: Annotated[str, Field(validation_alias="NIGHTSHIFT_INSTALLATION_ID")] = "local"
     """Marks what this installation created, for sweeping."""
     allow_unisolated: Annotated[bool, Field(validation_alias="NIGHTSHIFT_ALLOW_UNISOLATED")] = False

@@ -131,6 +131,16 @@ async def retried(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def renewed(on: Bench, world: World) -> WorkflowHandle:
+    """The provider's longest run ends soon: paused and resumed between turns."""
+    now = await on.environment.get_current_time()
+    world.run_ends = iter([now + timedelta(minutes=1), now + timedelta(days=1)])
+    world.replies = iter([acts(call("bash", "one")), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
@@ -140,6 +150,7 @@ SCENARIOS: dict[str, Scenario] = {
     "interrupted": interrupted,
     "unproven": unproven,
     "retried": retried,
+    "renewed": renewed,
 }
 
 

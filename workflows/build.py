@@ -149,6 +149,7 @@ class BuildWorkflow(Changing):
             if self._is_run_long():
                 await self._continue_as_new()
             await self._resting.hold()
+            await self._workspace.renew()
             self._heed_limit()
             wakes = self.state.wakes
             reply = await self._call_model()

@@ -25,6 +25,7 @@ from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.gateway import Gateway
 from starter.local.sandbox.guest.asgi import Receive, Scope, Send
 from starter.local.sandbox.guest_process import Surroundings
+from starter.local.sandbox.limits import Limits
 from starter.local.sandbox.records import RecordStore
 
 UNISOLATED = (
@@ -41,7 +42,8 @@ class App:
     def __init__(self, fleet: Fleet, *, api_key: str, port: int) -> None:
         faults = Faults()
         self._gateway = Gateway(fleet)
-        self._control = Control(fleet, faults, api_key=api_key, domain=f"localhost:{port}").app()
+        domain = f"localhost:{port}"
+        self._control = Control(fleet, faults, api_key=api_key, domain=domain).app()
         self._saboteur = Saboteur(self._pass_on, faults, fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,13 +89,13 @@ def _is_compiled(source: Path) -> bool:
     return compiled.exists() and compiled.stat().st_mtime >= source.stat().st_mtime
 
 
-async def serve(*, port: int, data: Path, api_key: str, upload_hosts: str) -> None:
+async def serve(*, port: int, data: Path, api_key: str, upload_hosts: str, limits: Limits) -> None:
     """Serve until a signal to stop; every sandbox's processes have ended when this returns."""
     isolation = find_isolation(data / "etc")
     if not isolation.isolated:
         log.warning(UNISOLATED)
     compiling = asyncio.create_task(compile_guest())
-    surroundings = Surroundings(isolation, Egress(parse_upload_hosts(upload_hosts)))
+    surroundings = Surroundings(isolation, Egress(parse_upload_hosts(upload_hosts)), limits)
     async with Fleet(RecordStore(data / "sandboxes"), surroundings) as fleet:
         app = App(fleet, api_key=api_key, port=port)
         config = uvicorn.Config(
@@ -117,13 +119,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="E2B's protocol over sandboxes on this machine.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    Limits.add_options(parser)
     options = parser.parse_args()
     api_key = os.environ.get("NIGHTSHIFT_LOCAL_KEY", "")
     if not api_key:
         sys.exit("NIGHTSHIFT_LOCAL_KEY is not set: choose any text as the key that clients must send.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uploads = os.environ.get("NIGHTSHIFT_UPLOAD_HOSTS", "")
-    asyncio.run(serve(port=options.port, data=options.data.absolute(), api_key=api_key, upload_hosts=uploads))
+    serving = serve(
+        port=options.port,
+        data=options.data.absolute(),
+        api_key=api_key,
+        upload_hosts=uploads,
+        limits=Limits.of(options),
+    )
+    asyncio.run(serving)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
@@ -17,16 +18,25 @@ from starlette.routing import Route
 from starter.local.sandbox.faults import Fault, Faults, befall
 from starter.local.sandbox.fleet import AlreadyPausedError, Fleet
 from starter.local.sandbox.guest_process import BootError
+from starter.local.sandbox.limits import TooManyError
 from starter.local.sandbox.one_sandbox import SandboxNotFoundError
 from starter.local.sandbox.records import Record, new_record
 
 ENVD_VERSION = "0.6.13"
 DEFAULT_TIMEOUT = 300
-LONGEST_TIMEOUT = 24 * 3600
-"""E2B's longest run without a pause, in seconds."""
 LARGEST_PAGE = 100
 
-Seconds = Annotated[int, Field(ge=0, le=LONGEST_TIMEOUT)]
+TOO_MANY = 429
+STATUS_OF: dict[type[Exception], int] = {
+    SandboxNotFoundError: 404,
+    AlreadyPausedError: 409,
+    TooManyError: TOO_MANY,
+    ValueError: 400,
+    BootError: 500,
+}
+REFUSED: tuple[type[Exception], ...] = tuple(STATUS_OF)
+
+Seconds = Annotated[int, Field(ge=0)]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -109,16 +119,10 @@ class Control:
                 return _error(401, "The API key is missing or wrong; it is the E2B_API_KEY of this stack.")
             try:
                 return await handler(request)
-            except SandboxNotFoundError as error:
-                return _error(404, str(error))
-            except AlreadyPausedError as error:
-                return _error(409, str(error))
-            except ValidationError as error:
-                return _error(400, _named(error))
-            except ValueError as error:
-                return _error(400, str(error))
-            except BootError as error:
-                return _error(500, str(error))
+            except REFUSED as error:
+                status = next(code for kind, code in STATUS_OF.items() if isinstance(error, kind))
+                text = _named(error) if isinstance(error, ValidationError) else str(error)
+                return _error(status, text, {"retry-after": "1"} if status == TOO_MANY else None)
 
         return endpoint
 
@@ -139,6 +143,7 @@ class Control:
     async def _create(self, request: Request) -> Response:
         body = NewSandbox.model_validate_json(await request.body())
         _refuse_unsupported(body)
+        self._check_timeout(body.timeout)
         record = new_record(
             body.template_id,
             timeout=body.timeout,
@@ -155,6 +160,7 @@ class Control:
 
     async def _connect(self, request: Request) -> Response:
         body = _Timeout.model_validate_json(await request.body() or b"{}")
+        self._check_timeout(body.timeout)
         sandbox_id = request.path_params["sandbox_id"]
         resumed = await self._fleet.connect(sandbox_id, seconds=body.timeout)
         return JSONResponse(self._session(self._fleet.find(sandbox_id).record), 201 if resumed else 200)
@@ -166,8 +172,14 @@ class Control:
 
     async def _set_timeout(self, request: Request) -> Response:
         body = _Timeout.model_validate_json(await request.body())
+        self._check_timeout(body.timeout)
         await self._fleet.set_timeout(request.path_params["sandbox_id"], seconds=body.timeout)
         return Response(status_code=204)
+
+    def _check_timeout(self, seconds: int) -> None:
+        longest = self._fleet.limits.longest_run
+        if seconds > longest.total_seconds():
+            raise ValueError(f"timeout: {seconds} s is more than the longest run without a pause, {longest}.")
 
     async def _kill(self, request: Request) -> Response:
         await self._fleet.kill(request.path_params["sandbox_id"])
@@ -207,12 +219,12 @@ class Control:
         return {
             **self._session(record),
             "alias": record.template_id,
-            "startedAt": record.started_at.isoformat(),
+            "startedAt": record.run_began_at.isoformat(),
             "endAt": record.end_at.isoformat(),
             "state": record.state,
-            "cpuCount": 2,
-            "memoryMB": 512,
-            "diskSizeMB": 10240,
+            "cpuCount": os.cpu_count() or 1,
+            "memoryMB": self._fleet.limits.memory_mb,
+            "diskSizeMB": self._fleet.limits.disk_mb,
             "metadata": record.metadata,
             "allowInternetAccess": record.internet,
             "lifecycle": {
@@ -269,8 +281,8 @@ def _named(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
 
 
-def _error(code: int, message: str) -> Response:
-    return JSONResponse({"code": code, "message": message}, code)
+def _error(code: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"code": code, "message": message}, code, headers=headers)
 
 
 async def _unsupported(request: Request) -> Response:

@@ -7,7 +7,6 @@ are there, its processes are not, and connecting boots it again.
 import asyncio
 import logging
 from collections.abc import Coroutine
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +21,7 @@ from starter.local.sandbox.guest_process import (
     reap_leftover,
     started_at,
 )
+from starter.local.sandbox.limits import Rate, TooManyError
 from starter.local.sandbox.one_sandbox import Sandbox, SandboxNotFoundError
 from starter.local.sandbox.records import Record, RecordStore, State, now
 
@@ -40,6 +40,8 @@ class Fleet:
     def __init__(self, store: RecordStore, surroundings: Surroundings) -> None:
         self._store = store
         self._surroundings = surroundings
+        self.limits = surroundings.limits
+        self._creations = Rate(self.limits.creations)
         self._sandboxes: dict[str, Sandbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -92,10 +94,13 @@ class Fleet:
 
         Raises:
             BootError: it did not come up; nothing is left of it.
+            TooManyError: there are too many, or they come too fast.
 
         """
         sandbox = self._of_key(record.idempotency_key)
         if sandbox is None:
+            self._creations.take(now().timestamp())
+            self._check_room()
             sandbox = Sandbox(record)
             self._sandboxes[record.sandbox_id] = sandbox
             self._store.add(record)
@@ -116,19 +121,31 @@ class Fleet:
         Raises:
             SandboxNotFoundError: there is none of that id.
             BootError: it did not come up; its files are kept.
+            TooManyError: too many run.
 
         """
         sandbox = self.find(sandbox_id)
         async with sandbox.lock:
             sandbox.check_present()
             resumed = sandbox.is_paused
-            end_at = now() + timedelta(seconds=seconds)
-            if resumed or end_at > sandbox.record.end_at:
-                sandbox.record.end_at = end_at
+            if resumed:
+                self._check_room()
+                sandbox.record.run_began_at = now()
+            before = sandbox.record.end_at
+            sandbox.live_for(seconds, longest_run=self.limits.longest_run)
+            if not resumed:
+                sandbox.record.end_at = max(before, sandbox.record.end_at)
             if resumed and sandbox.stale_resumes > 0:
                 await self._go_stale(sandbox)
             await self._run(sandbox)
         return resumed
+
+    def _check_room(self) -> None:
+        running = sum(record.state is State.RUNNING for record in self.records())
+        if running >= self.limits.at_once:
+            raise TooManyError(
+                f"You have reached the maximum number of concurrent sandboxes ({self.limits.at_once})."
+            )
 
     async def _go_stale(self, sandbox: Sandbox) -> None:
         sandbox.stale_resumes -= 1
@@ -181,7 +198,7 @@ class Fleet:
             sandbox.check_present()
             if sandbox.is_paused:
                 raise SandboxNotFoundError(f"Sandbox {sandbox_id!r} is paused.")
-            sandbox.record.end_at = now() + timedelta(seconds=seconds)
+            sandbox.live_for(seconds, longest_run=self.limits.longest_run)
             self._store.save(sandbox.record)
             self._arm(sandbox)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from starter.local.sandbox.guest_process import Guest
@@ -95,6 +96,10 @@ class Sandbox:
             self._previews[port] = server
             self.record.previews[port] = port_of(server)
         return self.record.previews[port]
+
+    def live_for(self, seconds: int, *, longest_run: timedelta) -> None:
+        """Let it time out so long from now, silently no later than its longest run ends, as E2B does."""
+        self.record.end_at = min(now() + timedelta(seconds=seconds), self.record.run_began_at + longest_run)
 
     def arm(self, on_time_out: Callable[[], None]) -> None:
         """Call back when the timeout has passed, in place of any earlier call."""

@@ -22,6 +22,11 @@ DELETED = ".deleted"
 log = logging.getLogger(__name__)
 
 
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
 class State(StrEnum):
     """E2B's states of a sandbox."""
 
@@ -35,6 +40,8 @@ class Record(BaseModel):
     sandbox_id: str
     template_id: str
     started_at: datetime
+    run_began_at: datetime = Field(default_factory=now)
+    """When it was created or last resumed."""
     end_at: datetime
     """When its timeout ends; without meaning while paused."""
     timeout: int
@@ -110,16 +117,12 @@ def new_record(template_id: str, *, timeout: int, **rest: Any) -> Record:
         sandbox_id="".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
         template_id=template_id,
         started_at=started_at,
+        run_began_at=started_at,
         end_at=started_at + timedelta(seconds=timeout),
         timeout=timeout,
         access_token=secrets.token_hex(16),
         **rest,
     )
-
-
-def now() -> datetime:
-    """Return the time, in UTC."""
-    return datetime.now(UTC)
 
 
 def _remove_tree(directory: Path) -> None:

@@ -9,9 +9,11 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from starter.local.sandbox.guest.population import Population
 
 FULL_FILE_BYTES = 64 * 1024
 """How far a file can still be written: short commands work, as on a disk with its last blocks free."""
@@ -23,8 +25,8 @@ REST = 20
 class Disk:
     """The disk of this sandbox."""
 
-    def __init__(self, *, isolated: bool) -> None:
-        self._isolated = isolated
+    def __init__(self, population: Population) -> None:
+        self._population = population
         self._size: int | None = None
         self._is_over = False
         self._fault: asyncio.TimerHandle | None = None
@@ -61,17 +63,10 @@ class Disk:
         is_full = self._is_over or self._fault is not None
         size = FULL_FILE_BYTES if is_full else self._size or resource.RLIM_INFINITY
         # Twice: a child forked meanwhile has its parent's old limit.
-        for pid in (*self._processes(), *self._processes()):
+        for pid in (*self._population.pids(), *self._population.pids()):
             with suppress(OSError, ValueError):
                 _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
-
-    def _processes(self) -> Iterator[int]:
-        marker = f"E2B_SANDBOX_ID={os.environ.get('E2B_SANDBOX_ID')}\0".encode()
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if self._isolated or marker in path.read_bytes():
-                    yield int(path.parent.name)
 
 
 def _used(places: Sequence[Path]) -> int:
