@@ -9,14 +9,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from e2b import (
     AsyncSandbox,
     CommandExitException,
     FileNotFoundException,
-    NotEnoughSpaceException,
     SandboxException,
     SandboxNotFoundException,
     SandboxQuery,
@@ -30,6 +28,7 @@ from temporalio.exceptions import ApplicationError
 from activities.failures import classify
 from activities.local_preview import local_preview
 from activities.pace import Pace
+from activities.sandbox_failures import answered, lost
 from activities.settings import Settings
 from workflows.errors import FailureType
 
@@ -242,17 +241,10 @@ class SandboxClient:
         except (SandboxNotRunningException, SandboxNotFoundException):
             self._handles.pop(sandbox_id, None)
             raise lost(sandbox_id, "it was killed, paused or never there") from None
-        except NotEnoughSpaceException as error:
-            raise classify(error) from None
         except (SandboxUnreachableException, TimeoutException, TimeoutError) as error:
             raise await self._unreachable(sandbox_id, error) from None
         except SandboxException as error:
-            if (error.status_code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise ApplicationError(
-                    f"The sandbox provider answered {error.status_code}; it is asked again.",
-                    type=FailureType.RETRYABLE,
-                ) from None
-            raise classify(error) from None
+            raise answered(error) from None
         except Exception as error:  # noqa: BLE001 the boundary: the table in failures.py decides
             raise classify(error) from None
 
@@ -272,15 +264,6 @@ class SandboxClient:
         return ApplicationError(
             f"Sandbox {sandbox_id} does not answer; it is asked again.", type=FailureType.RETRYABLE
         )
-
-
-def lost(sandbox_id: str, reason: str) -> ApplicationError:
-    """Make the failure that has the build restored into another sandbox; never retried."""
-    return ApplicationError(
-        f"Sandbox {sandbox_id or '(new)'} is lost: {reason}. The build goes on in a restored one.",
-        type=FailureType.SANDBOX_LOST,
-        non_retryable=True,
-    )
 
 
 def _attempt() -> int:

@@ -38,6 +38,8 @@ class SandboxServer:
     user: str | None = None
     prefix: tuple[str, ...] = ()
     """What the server's command line is run by."""
+    options: tuple[str, ...] = ()
+    """More of its command line: limits."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,7 +69,7 @@ class SandboxServer:
         with (self.data / "log").open("ab") as log:
             where = ["--port", str(self.port), "--data", str(self.data)]
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- a fork of a test
-                [*self.prefix, self.python, "-m", "starter.local.sandbox", *where],
+                [*self.prefix, self.python, "-m", "starter.local.sandbox", *where, *self.options],
                 env=environment,
                 cwd="/",
                 stdout=log,

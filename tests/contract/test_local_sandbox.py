@@ -517,5 +517,41 @@ async def test_unsupported_creation_is_refused_by_name(server: SandboxServer):
 
 async def test_unsupported_call_is_refused_by_name(sandbox: AsyncSandbox):
     """A call of E2B's that the local server does not have says so, and not that the sandbox is gone."""
-    with pytest.raises(SandboxException, match="501: The local sandbox does not do snapshots"):
-        await sandbox.create_snapshot()
+    with pytest.raises(SandboxException, match="501: The local sandbox does not do network"):
+        await sandbox.update_network({"deny_out": ["1.1.1.1"]})
+
+
+async def test_snapshots_are_templates(server: SandboxServer):
+    """A snapshot has the files as they were, is listed by sandbox, makes sandboxes, and is deleted once."""
+    one = await AsyncSandbox.create(**server.client)
+    await one.commands.run("echo then > file; ln file link; chmod 600 file")
+    running = await one.commands.run("sleep 60", background=True, timeout=0)
+    kept = await one.create_snapshot(name="a-name")
+    await one.files.write("file", "later")
+
+    copies = [await AsyncSandbox.create(name, **server.client) for name in (kept.snapshot_id, "a-name")]
+    listed = await AsyncSandbox.list_snapshots(one.sandbox_id, **server.client).next_items()
+    shown = [(await copy.commands.run("cat file; stat -c '%a %h' link")).stdout for copy in copies]
+
+    assert ["then\n600 2\n"] * 2 == shown
+    assert [(kept.snapshot_id, ["a-name"])] == [(found.snapshot_id, found.names) for found in listed]
+    assert running.pid in [process.pid for process in await one.commands.list()]
+    assert await AsyncSandbox.delete_snapshot(kept.snapshot_id, **server.client)
+    assert not await AsyncSandbox.delete_snapshot(kept.snapshot_id, **server.client)
+    for sandbox in (one, *copies):
+        await sandbox.kill()
+
+
+async def test_forks_go_their_own_ways(server: SandboxServer):
+    """Forks begin with the files and metadata of their source and share nothing with it after."""
+    source = await AsyncSandbox.create(**server.client, metadata={"a": "fork"})
+    await source.files.write("file", "common")
+    forks = [fork for fork in await source.fork(count=2) if isinstance(fork, AsyncSandbox)]
+    await forks[0].files.write("file", "own")
+
+    assert ["own", "common"] == [await fork.files.read("file") for fork in forks]
+    assert await source.files.read("file") == "common"
+    assert {"a": "fork"} == (await forks[1].get_info()).metadata
+    assert 3 == len({one.sandbox_id for one in (source, *forks)})
+    for one in (source, *forks):
+        await one.kill()

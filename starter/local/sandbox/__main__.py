@@ -27,6 +27,7 @@ from starter.local.sandbox.guest.asgi import Receive, Scope, Send
 from starter.local.sandbox.guest_process import Surroundings
 from starter.local.sandbox.limits import Limits
 from starter.local.sandbox.records import RecordStore
+from starter.local.sandbox.snapshots import Snapshots
 
 UNISOLATED = (
     "BUBBLEWRAP DOES NOT RUN HERE: sandboxes are plain processes that can read and change "
@@ -39,11 +40,11 @@ log = logging.getLogger("starter.local.sandbox")
 class App:
     """Sends each request to the data plane or the control plane."""
 
-    def __init__(self, fleet: Fleet, *, api_key: str, port: int) -> None:
+    def __init__(self, fleet: Fleet, snapshots: Snapshots, *, api_key: str, port: int) -> None:
         faults = Faults()
         self._gateway = Gateway(fleet)
         domain = f"localhost:{port}"
-        self._control = Control(fleet, faults, api_key=api_key, domain=domain).app()
+        self._control = Control(fleet, faults, snapshots, api_key=api_key, domain=domain).app()
         self._saboteur = Saboteur(self._pass_on, faults, fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +98,7 @@ async def serve(*, port: int, data: Path, api_key: str, upload_hosts: str, limit
     compiling = asyncio.create_task(compile_guest())
     surroundings = Surroundings(isolation, Egress(parse_upload_hosts(upload_hosts)), limits)
     async with Fleet(RecordStore(data / "sandboxes"), surroundings) as fleet:
-        app = App(fleet, api_key=api_key, port=port)
+        app = App(fleet, Snapshots(data / "snapshots", fleet), api_key=api_key, port=port)
         config = uvicorn.Config(
             app,
             host="127.0.0.1",

@@ -4,9 +4,7 @@ import hmac
 import json
 import os
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -19,12 +17,13 @@ from starter.local.sandbox.faults import Fault, Faults, befall
 from starter.local.sandbox.fleet import AlreadyPausedError, Fleet
 from starter.local.sandbox.guest_process import BootError
 from starter.local.sandbox.limits import TooManyError
+from starter.local.sandbox.listing import page_of
 from starter.local.sandbox.one_sandbox import SandboxNotFoundError
 from starter.local.sandbox.records import Record, new_record
+from starter.local.sandbox.snapshots import Snapshots
 
 ENVD_VERSION = "0.6.13"
 DEFAULT_TIMEOUT = 300
-LARGEST_PAGE = 100
 
 TOO_MANY = 429
 STATUS_OF: dict[type[Exception], int] = {
@@ -76,8 +75,11 @@ class _Pause(_Body):
 class Control:
     """The control plane over a fleet."""
 
-    def __init__(self, fleet: Fleet, faults: Faults, *, api_key: str, domain: str) -> None:
+    def __init__(
+        self, fleet: Fleet, faults: Faults, snapshots: Snapshots, *, api_key: str, domain: str
+    ) -> None:
         self._fleet = fleet
+        self._snapshots = snapshots
         self._faults = faults
         self._api_key = api_key
         self._domain = domain
@@ -99,8 +101,10 @@ class Control:
             ("POST", "/_control/faults", self._set_fault),
             ("GET", "/_control/faults", self._show_faults),
             ("DELETE", "/_control/faults", self._clear_faults),
-            ("POST", f"{one}/fork", _unsupported),
-            ("POST", f"{one}/snapshots", _unsupported),
+            ("POST", f"{one}/fork", self._fork),
+            ("POST", f"{one}/snapshots", self._snapshots.create),
+            ("GET", "/snapshots", self._snapshots.show),
+            ("DELETE", "/templates/{template_id}", self._snapshots.delete),
             ("PUT", f"{one}/network", _unsupported),
         ]
         routes = [
@@ -155,7 +159,7 @@ class Control:
             auto_resume=body.auto_resume is not None and body.auto_resume.enabled,
             internet=body.allow_internet_access is not False,
         )
-        sandbox = await self._fleet.create(record)
+        sandbox = await self._fleet.create(record, files=self._snapshots.files_of(body.template_id))
         return JSONResponse(self._session(sandbox.record), 201)
 
     async def _connect(self, request: Request) -> Response:
@@ -164,6 +168,16 @@ class Control:
         sandbox_id = request.path_params["sandbox_id"]
         resumed = await self._fleet.connect(sandbox_id, seconds=body.timeout)
         return JSONResponse(self._session(self._fleet.find(sandbox_id).record), 201 if resumed else 200)
+
+    async def _fork(self, request: Request) -> Response:
+        made = await self._snapshots.fork(request.path_params["sandbox_id"], await request.body())
+        shown = [
+            {"sandbox": self._session(one)}
+            if isinstance(one, Record)
+            else {"error": {"code": TOO_MANY, "message": str(one)}}
+            for one in made
+        ]
+        return JSONResponse(shown, 201)
 
     async def _pause(self, request: Request) -> Response:
         body = _Pause.model_validate_json(await request.body() or b"{}")
@@ -197,13 +211,9 @@ class Control:
         return JSONResponse({"url": f"http://127.0.0.1:{port}"})
 
     async def _list(self, request: Request) -> Response:
-        query = request.query_params
-        found = [record for record in self._fleet.records() if _matches(record, query)]
-        found.sort(key=_order, reverse=query.get("order") == "desc")
-        limit = min(int(query.get("limit") or LARGEST_PAGE), LARGEST_PAGE)
-        rest = _after(found, query.get("nextToken"), descending=query.get("order") == "desc")
-        more = {"x-next-token": _token(rest[limit - 1])} if len(rest) > limit else {}
-        return JSONResponse([self._detail(record) for record in rest[:limit]], headers=more)
+        page, token = page_of(self._fleet.records(), request.query_params)
+        more = {"x-next-token": token} if token else {}
+        return JSONResponse([self._detail(record) for record in page], headers=more)
 
     def _session(self, record: Record) -> dict[str, object]:
         return {
@@ -245,36 +255,6 @@ def _refuse_unsupported(body: NewSandbox) -> None:
         raise ValueError(
             f"The local sandbox does not have {' or '.join(named)}; leave it out of the creation."
         )
-
-
-def _matches(record: Record, query: Any) -> bool:
-    pairs = [(unquote(name), unquote(value)) for name, value in parse_qsl(query.get("metadata", ""))]
-    after = query.get("startedAfter")
-    return (
-        all(record.metadata.get(name) == value for name, value in pairs)
-        and record.state in query.get("state", record.state).split(",")
-        and query.get("template", record.template_id) == record.template_id
-        and (after is None or record.started_at > datetime.fromisoformat(after))
-    )
-
-
-def _order(record: Record) -> tuple[datetime, str]:
-    return record.started_at, record.sandbox_id
-
-
-def _token(record: Record) -> str:
-    return f"{record.started_at.isoformat()}_{record.sandbox_id}"
-
-
-def _after(records: list[Record], token: str | None, *, descending: bool) -> list[Record]:
-    # A place in the order, not a count: sandboxes come and go between two pages.
-    if token is None:
-        return records
-    time, _, sandbox_id = token.partition("_")
-    place = (datetime.fromisoformat(time), sandbox_id)
-    return [
-        record for record in records if (_order(record) < place if descending else _order(record) > place)
-    ]
 
 
 def _named(error: ValidationError) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,7 @@ Kind = Literal[
     "stall",
     "killed",
     "disk_full",
+    "aged",
     "rate_limit",
 ]
 """stale_files: a resume brings back home and tmp as they were when the fault was set (E2B #884).
@@ -34,6 +36,7 @@ other_id: a connect answers with another sandbox that has only part of the files
 bad_gateway: 502 instead of passing the request on. lost_answer: it is carried out, then answered with 502.
 drop: it is carried out and the stream is cut after its beginning. stall: its answer waits `seconds`.
 killed: the sandbox is gone once the answer has begun. disk_full: nothing can be written for `seconds`.
+aged: the run began `seconds` earlier, so that its longest run ends sooner.
 rate_limit: 429 with a retry-after of `seconds`."""
 
 
@@ -189,6 +192,9 @@ async def befall(fault: Fault, faults: Faults, fleet: Fleet) -> None:
         case "disk_full":
             for sandbox in found:
                 await sandbox.fill_disk(seconds=fault.seconds)
+        case "aged":
+            for sandbox in found:
+                await _age(fleet, sandbox, seconds=fault.seconds)
         case _:
             faults.add(fault)
 
@@ -199,6 +205,15 @@ async def _make_stale(fleet: Fleet, sandbox: Sandbox, *, times: int) -> None:
         directory = fleet.directory(sandbox.record.sandbox_id)
         await copy_files(directory, sandbox.stale_files(directory))
         sandbox.stale_resumes = times
+
+
+async def _age(fleet: Fleet, sandbox: Sandbox, *, seconds: float) -> None:
+    async with sandbox.lock:
+        record = sandbox.record
+        record.run_began_at -= timedelta(seconds=seconds)
+        record.end_at = min(record.end_at, record.run_began_at + fleet.limits.longest_run)
+        if not sandbox.is_paused:
+            fleet.arm(sandbox)
 
 
 async def _impersonate(fleet: Fleet, sandbox_id: str) -> Sandbox:

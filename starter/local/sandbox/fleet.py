@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from starter.local.sandbox.channel import GuestGoneError
-from starter.local.sandbox.copies import copy_files, replace_files
+from starter.local.sandbox.copies import copy_files
 from starter.local.sandbox.guest_process import (
     BootError,
     Guest,
@@ -21,7 +21,7 @@ from starter.local.sandbox.guest_process import (
     reap_leftover,
     started_at,
 )
-from starter.local.sandbox.limits import Rate, TooManyError
+from starter.local.sandbox.limits import Rate
 from starter.local.sandbox.one_sandbox import Sandbox, SandboxNotFoundError
 from starter.local.sandbox.records import Record, RecordStore, State, now
 
@@ -100,7 +100,7 @@ class Fleet:
         sandbox = self._of_key(record.idempotency_key)
         if sandbox is None:
             self._creations.take(now().timestamp())
-            self._check_room()
+            self.limits.check_room(self.records())
             sandbox = Sandbox(record)
             self._sandboxes[record.sandbox_id] = sandbox
             self._store.add(record)
@@ -129,29 +129,15 @@ class Fleet:
             sandbox.check_present()
             resumed = sandbox.is_paused
             if resumed:
-                self._check_room()
+                self.limits.check_room(self.records())
                 sandbox.record.run_began_at = now()
-            before = sandbox.record.end_at
+                await sandbox.go_stale(self.directory(sandbox_id))
+            end_at = sandbox.record.end_at
             sandbox.live_for(seconds, longest_run=self.limits.longest_run)
             if not resumed:
-                sandbox.record.end_at = max(before, sandbox.record.end_at)
-            if resumed and sandbox.stale_resumes > 0:
-                await self._go_stale(sandbox)
+                sandbox.record.end_at = max(end_at, sandbox.record.end_at)
             await self._run(sandbox)
         return resumed
-
-    def _check_room(self) -> None:
-        running = sum(record.state is State.RUNNING for record in self.records())
-        if running >= self.limits.at_once:
-            raise TooManyError(
-                f"You have reached the maximum number of concurrent sandboxes ({self.limits.at_once})."
-            )
-
-    async def _go_stale(self, sandbox: Sandbox) -> None:
-        sandbox.stale_resumes -= 1
-        directory = self.directory(sandbox.record.sandbox_id)
-        await sandbox.stop_guest()
-        await replace_files(directory, sandbox.stale_files(directory))
 
     async def wake_for_traffic(self, sandbox: Sandbox) -> None:
         """Resume a paused sandbox that was created to resume by itself."""
@@ -200,7 +186,7 @@ class Fleet:
                 raise SandboxNotFoundError(f"Sandbox {sandbox_id!r} is paused.")
             sandbox.live_for(seconds, longest_run=self.limits.longest_run)
             self._store.save(sandbox.record)
-            self._arm(sandbox)
+            self.arm(sandbox)
 
     async def preview(self, sandbox_id: str, *, port: int) -> int:
         """Return the 127.0.0.1 port that shows a sandbox's port, the same for the sandbox's whole life.
@@ -232,7 +218,7 @@ class Fleet:
             self._spawn(self._notice_end(sandbox, sandbox.guest))
         sandbox.record.state = State.RUNNING
         self._store.save(sandbox.record)
-        self._arm(sandbox)
+        self.arm(sandbox)
 
     async def _pause(self, sandbox: Sandbox, *, keep_memory: bool) -> None:
         # Written first: a server that dies here finds it paused, which is what it then is.
@@ -293,7 +279,8 @@ class Fleet:
         found = (sandbox for sandbox in self._sandboxes.values() if sandbox.record.idempotency_key == key)
         return next(found, None) if key else None
 
-    def _arm(self, sandbox: Sandbox) -> None:
+    def arm(self, sandbox: Sandbox) -> None:
+        """Let a sandbox time out when its record says."""
         sandbox.arm(lambda: self._spawn(self._time_out(sandbox)))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

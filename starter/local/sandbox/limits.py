@@ -1,9 +1,12 @@
 """What a sandbox, and all of them together, may use: E2B's numbers, where they make sense on one machine."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
+
+from starter.local.sandbox.records import Record, State
 
 
 class TooManyError(Exception):
@@ -26,6 +29,14 @@ class Limits:
     """Processes of a sandbox."""
     disk_mb: int = 10240
     """Files of a sandbox; 10240 on E2B's Base."""
+
+    def check_room(self, records: Iterable[Record]) -> None:
+        """Check that one more may run; raises TooManyError."""
+        running = sum(record.state is State.RUNNING for record in records)
+        if running >= self.at_once:
+            raise TooManyError(
+                f"You have reached the maximum number of concurrent sandboxes ({self.at_once})."
+            )
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,12 @@
 """One sandbox: its record, its guest while it runs, its timer and its preview listeners. Decides nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from starter.local.sandbox.copies import replace_files
 from starter.local.sandbox.guest_process import Guest
 from starter.local.sandbox.preview import listen, port_of
 from starter.local.sandbox.records import Record, State, now
@@ -76,6 +78,32 @@ class Sandbox:
     def stale_files(self, directory: Path) -> Path:
         """Return where old files are kept for resumes that bring them back."""
         return directory / "stale"
+
+    @asynccontextmanager
+    async def still(self) -> AsyncGenerator[None]:
+        """Hold it as it is while nothing in it runs.
+
+        Raises:
+            SandboxNotFoundError: it was removed.
+
+        """
+        async with self.lock:
+            self.check_present()
+            guest = None if self.is_paused else self.guest
+            if guest is not None:
+                await guest.freeze()
+            try:
+                yield
+            finally:
+                if guest is not None:
+                    await guest.thaw()
+
+    async def go_stale(self, directory: Path) -> None:
+        """Put old files in the place of its own, where a fault wants that; its processes end."""
+        if self.stale_resumes > 0:
+            self.stale_resumes -= 1
+            await self.stop_guest()
+            await replace_files(directory, self.stale_files(directory))
 
     async def fill_disk(self, *, seconds: float) -> None:
         """Let nothing be written inside for so long; a sandbox that does not run is spared."""

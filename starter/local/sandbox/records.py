@@ -110,11 +110,16 @@ class RecordStore:
             _remove_tree(doomed)
 
 
+def new_id() -> str:
+    """Return a fresh id in E2B's form."""
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+
+
 def new_record(template_id: str, *, timeout: int, **rest: Any) -> Record:
     """Return the record of a sandbox about to be created, with a fresh id in E2B's form."""
     started_at = now()
     return Record(
-        sandbox_id="".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
+        sandbox_id=new_id(),
         template_id=template_id,
         started_at=started_at,
         run_began_at=started_at,
