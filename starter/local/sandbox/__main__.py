@@ -20,13 +20,14 @@ from typing_extensions import override
 from starter.local.sandbox.bubblewrap import GUEST_MODULE, GUEST_PACKAGE, find_isolation
 from starter.local.sandbox.control import Control
 from starter.local.sandbox.egress import Egress, parse_upload_hosts
-from starter.local.sandbox.faults import Faults, Saboteur
+from starter.local.sandbox.faults import Faults
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.gateway import Gateway
 from starter.local.sandbox.guest.asgi import Receive, Scope, Send
 from starter.local.sandbox.guest_process import Surroundings
 from starter.local.sandbox.limits import Limits
 from starter.local.sandbox.records import RecordStore
+from starter.local.sandbox.sabotage import Saboteur
 from starter.local.sandbox.snapshots import Snapshots
 
 UNISOLATED = (

@@ -13,13 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from starter.local.sandbox.faults import Fault, Faults, befall
+from starter.local.sandbox.faults import Fault, Faults
 from starter.local.sandbox.fleet import AlreadyPausedError, Fleet
 from starter.local.sandbox.guest_process import BootError
 from starter.local.sandbox.limits import TooManyError
 from starter.local.sandbox.listing import page_of
 from starter.local.sandbox.one_sandbox import SandboxNotFoundError
 from starter.local.sandbox.records import Record, new_record
+from starter.local.sandbox.sabotage import befall
 from starter.local.sandbox.snapshots import Snapshots
 
 ENVD_VERSION = "0.6.13"
