@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 ROOT = Path(__file__).parents[1]
 KEY = "a key of this test"
@@ -126,6 +127,22 @@ async def sandbox_server(*, user: str | None = None, **rest: Any) -> AsyncIterat
     finally:
         await server.stop()
         shutil.rmtree(data)
+
+
+@asynccontextmanager
+async def server_of(who: str, **rest: Any) -> AsyncIterator[SandboxServer]:
+    """Run a server as "this user" or as another; skips the test where this machine lets nobody do that."""
+    if who == "this user":
+        async with sandbox_server(**rest) as started:
+            yield started
+        return
+    python = python_of(who) if os.geteuid() == 0 else None
+    if python is None:
+        pytest.skip(
+            "only root can try another user, and only where that user can run Python and this checkout"
+        )
+    async with sandbox_server(user=who, python=python, **rest) as started:
+        yield started
 
 
 def python_path() -> str:
