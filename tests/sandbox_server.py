@@ -10,9 +10,9 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import pytest
@@ -112,6 +112,26 @@ class SandboxServer:
             async with httpx2.AsyncClient(trust_env=False) as http:
                 return (await http.get(f"{self.url}/healthz")).status_code == 200
         return False
+
+
+@dataclass
+class CloudAccount:
+    """A real account of E2B, for the tests that ask both it and the local server."""
+
+    key: str = field(repr=False)
+
+    @classmethod
+    def of_environment(cls) -> Self:
+        """Take the account whose key is set; skips the test where none is."""
+        key = os.environ.get("E2B_API_KEY", "")
+        if not key:
+            pytest.skip("E2B_API_KEY is not set")
+        return cls(key)
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What the SDK's methods are told to reach it."""
+        return {"api_key": self.key}
 
 
 @asynccontextmanager
