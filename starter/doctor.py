@@ -15,8 +15,8 @@ from starter.local.survey import survey
 from starter.stack_table import stack_table
 
 RELAYED = (
-    "note: E2B's sandboxes cannot reach the object store of this machine or its network, so the worker carries "
-    "every file between them. It works, as fast as this machine's line to E2B is."
+    "note: E2B's sandboxes cannot reach the object store of this machine or its network, so the worker "
+    "carries every file between them. It works, as fast as this machine's line to E2B is."
 )
 """What a mixed stack means for the files."""
 
