@@ -529,6 +529,29 @@ async def test_preview(local: SandboxServer, address: str):
     await one.kill()
 
 
+async def test_ports_can_be_kept_from_the_public(local: SandboxServer):
+    """Without public traffic a port is shown by host name to whoever has the token, and to nobody else."""
+    one = await AsyncSandbox.create(**local.client, network={"allow_public_traffic": False})
+    await one.files.write("index.html", "the page")
+    serving = HTTP_SERVER.format(port=8123, address="127.0.0.1")
+    await one.commands.run(serving, background=True, timeout=0)
+    named = {"host": one.get_host(8123)}
+    token = one.traffic_access_token
+    assert token is not None
+    async with httpx2.AsyncClient(trust_env=False) as http:
+
+        async def shown() -> bool:
+            given = {**named, "e2b-traffic-access-token": token}
+            return (await http.get(local.url, headers=given)).text == "the page"
+
+        await eventually(shown)
+        without = await http.get(local.url, headers=named)
+        wrong = await http.get(local.url, headers={**named, "e2b-traffic-access-token": "wrong"})
+    await one.kill()
+
+    assert (403, 403) == (without.status_code, wrong.status_code)
+
+
 async def test_unsupported_creation_is_refused_by_name(local: SandboxServer):
     """What the local sandbox cannot enforce it refuses, instead of pretending."""
     with pytest.raises(SandboxException, match="400: The local sandbox does not have network"):

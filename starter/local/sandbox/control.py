@@ -3,6 +3,7 @@
 import hmac
 import json
 import os
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from starter.local.sandbox.sabotage import befall
 from starter.local.sandbox.snapshots import Snapshots
 
 ENVD_VERSION = "0.6.13"
+PUBLIC_TRAFFIC = "allowPublicTraffic"
 DEFAULT_TIMEOUT = 300
 
 TOO_MANY = 429
@@ -63,6 +65,11 @@ class NewSandbox(_Body):
     mcp: Any = None
     iam: Any = None
     volume_mounts: list[Any] | None = None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether its ports are shown to whoever knows their names."""
+        return (self.network or {}).get(PUBLIC_TRAFFIC) is not False
 
 
 class _Timeout(_Body):
@@ -159,6 +166,7 @@ class Control:
             keep_memory_on_timeout=body.auto_pause_memory,
             auto_resume=body.auto_resume is not None and body.auto_resume.enabled,
             internet=body.allow_internet_access is not False,
+            traffic_token=None if body.is_public else secrets.token_hex(16),
         )
         sandbox = await self._fleet.create(record, files=self._snapshots.files_of(body.template_id))
         return JSONResponse(self._session(sandbox.record), 201)
@@ -223,6 +231,7 @@ class Control:
             "clientID": "local",
             "envdVersion": ENVD_VERSION,
             "envdAccessToken": record.access_token,
+            "trafficAccessToken": record.traffic_token,
             "domain": self._domain,
         }
 
@@ -247,7 +256,7 @@ class Control:
 
 def _refuse_unsupported(body: NewSandbox) -> None:
     asked = {
-        "network": {name for name, value in (body.network or {}).items() if value},
+        "network": {name for name, value in (body.network or {}).items() if value and name != PUBLIC_TRAFFIC},
         "mcp": body.mcp,
         "iam": body.iam,
         "volumeMounts": body.volume_mounts,

@@ -49,6 +49,8 @@ class Record(BaseModel):
     state: State = State.RUNNING
     access_token: str = Field(repr=False)
     """What the data plane asks for."""
+    traffic_token: str | None = Field(default=None, repr=False)
+    """What its ports ask for by host name; none: they are public."""
     idempotency_key: str | None = None
     metadata: dict[str, str] = {}
     environment: dict[str, str] = Field(default={}, repr=False)

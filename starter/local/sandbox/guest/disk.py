@@ -18,7 +18,7 @@ from starter.local.sandbox.guest.population import Population
 FULL_FILE_BYTES = 64 * 1024
 """How far a file can still be written: short commands work, as on a disk with its last blocks free."""
 LOOK_SECONDS = 1.0
-REST = 20
+REST = 50
 """How much longer than a look the rest after it is."""
 
 
@@ -53,10 +53,11 @@ class Disk:
         assert self._size is not None
         while True:
             begun = time.monotonic()
-            is_over = await asyncio.to_thread(_used, places) > self._size
-            if is_over or self._is_over:
-                self._is_over = is_over
-                self._apply()
+            if not self._population.is_frozen:
+                is_over = await asyncio.to_thread(_used, places) > self._size
+                if is_over or self._is_over:
+                    self._is_over = is_over
+                    self._apply()
             await asyncio.sleep(max(LOOK_SECONDS, REST * (time.monotonic() - begun)))
 
     def _apply(self) -> None:
