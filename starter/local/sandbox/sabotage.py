@@ -4,13 +4,14 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from starter.local.sandbox.copies import copy_files
 from starter.local.sandbox.faults import Asked, Fault, Faults
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.guest.asgi import Receive, Scope, Send, header, respond
-from starter.local.sandbox.one_sandbox import Sandbox
+from starter.local.sandbox.one_sandbox import Sandbox, SandboxNotFoundError
 from starter.local.sandbox.records import new_record
 
 NAMED = re.compile(r"^(?:/v2)?/sandboxes/([^/]+)")
@@ -74,7 +75,9 @@ class Saboteur:
         async def sent(message: dict[str, object]) -> None:
             await send(message)
             if message["type"] == "http.response.body" and message.get("body"):
-                await self._fleet.kill(sandbox_id)
+                # The rest of the answer may come after the end.
+                with suppress(SandboxNotFoundError):
+                    await self._fleet.kill(sandbox_id)
 
         return _as_send(sent)
 
