@@ -20,6 +20,7 @@ from activities.events import EventStream
 from activities.heartbeat import BEAT
 from activities.isolation import Unisolated, check_isolation
 from activities.janitor import Janitor
+from activities.last_runs import namespace_id
 from activities.ledger import Ledger
 from activities.model import Model
 from activities.objects import Objects
@@ -33,6 +34,7 @@ from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
 from activities.sandbox_rows import SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
@@ -148,8 +150,11 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
 
 
 @asynccontextmanager
-async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
-    """Make every client and adapter, and give their activities; clients are closed at the end."""
+async def open_activities(settings: Settings, *, namespace_id: str = "") -> AsyncGenerator[list[Activity]]:
+    """Make every client and adapter, and give their activities; clients are closed at the end.
+
+    `namespace_id` is Temporal's own name of where the worker works, which each build's row keeps.
+    """
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_database(settings))
         events = await stack.enter_async_context(EventStream.open(settings))
@@ -157,13 +162,22 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
         anthropic = await stack.enter_async_context(open_client(settings))
         transcript, ledger = Transcript(engine), Ledger(engine, events)
         purchases = Purchases(engine, transcript, settings)
-        workspace = Workspace(SandboxClient(settings), runner=archive()[1])
+        time = SandboxTime(engine, settings)
+        workspace = Workspace(SandboxClient(settings, lengthened=time.lengthened), runner=archive()[1])
         points, captures, local = RestorePoints(engine), Captures(), settings.local_sandbox
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
-        checks = Checks(workspace, screenshots)
-        builds = Builds(engine, transcript=transcript, purchases=purchases, events=events, settings=settings)
-        sandboxes = Sandboxes(workspace, rows, restorer, settings=settings)
+        checks = Checks(workspace, screenshots, time=time)
+        builds = Builds(
+            engine,
+            transcript=transcript,
+            purchases=purchases,
+            events=events,
+            time=time,
+            settings=settings,
+            namespace_id=namespace_id,
+        )
+        sandboxes = Sandboxes(workspace, rows, restorer, time=time, settings=settings)
         adapters: list[tuple[type, object]] = [
             (ports.Builds, builds),
             (
@@ -188,8 +202,11 @@ async def open_activities(settings: Settings) -> AsyncGenerator[list[Activity]]:
                 Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=local),
             ),
             (ports.Checks, checks),
-            (ports.Previews, Previews(engine, workspace, rows, checks)),
-            (ports.Janitor, Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes)),
+            (ports.Previews, Previews(engine, workspace, rows, checks=checks, time=time)),
+            (
+                ports.Janitor,
+                Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes, time=time),
+            ),
         ]
         yield [method for port, adapter in adapters for method in bind(port, adapter)]
 
@@ -204,7 +221,10 @@ async def main() -> int:
     await upgrade_database(settings.database_url.get_secret_value())
     client = await connect(outside_environment(ROOT))
     await check_search_attributes(client)
-    async with open_activities(settings) as activities, build_worker(client, activities):
+    async with (
+        open_activities(settings, namespace_id=await namespace_id(client)) as activities,
+        build_worker(client, activities),
+    ):
         log.info("working on task queue %r as %s", TASK_QUEUE, client.identity)
         await keep_janitor(client)
         await until_told(asyncio.Event().wait())

@@ -45,7 +45,7 @@ async def admit(connection: AsyncConnection, build: Applicant, *, settings: Sett
         )
     if user.suspended:
         raise refusal(FailureType.USER_SUSPENDED, f"user: {user.id!r} is suspended; ask an admin.")
-    model = resolve_llm_config(user, ROLE, settings=settings, wanted=request.model)
+    model = resolve_llm_config(user, ROLE, settings=settings, on=build.at.date(), wanted=request.model)
     if request.max_tool_calls > user.tool_calls:
         raise refusal(
             FailureType.INVALID_BUILD_REQUEST,

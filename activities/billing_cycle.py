@@ -2,6 +2,7 @@
 
 import calendar
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -23,11 +24,18 @@ class Cycle:
 
 def zone(name: str) -> ZoneInfo:
     """Give the time zone; an unknown one counts as UTC, so that a typo in a row stops no build."""
-    try:
+    if is_zone(name):
         return ZoneInfo(name)
+    log.warning("There is no time zone %r; UTC is used.", name)
+    return ZoneInfo("UTC")
+
+
+def is_zone(name: str) -> bool:
+    """Tell whether there is such a time zone."""
+    try:
+        return bool(ZoneInfo(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        log.warning("There is no time zone %r; UTC is used.", name)
-        return ZoneInfo("UTC")
+        return False
 
 
 def local_day(at: datetime, *, timezone: str) -> date:
@@ -43,6 +51,17 @@ def midnight_of(day: date, *, timezone: str) -> datetime:
 def next_midnight(day: date, *, timezone: str) -> datetime:
     """Give the moment, in UTC, at which the user's day after `day` begins."""
     return midnight_of(day + timedelta(days=1), timezone=timezone)
+
+
+def by_day(start: datetime, end: datetime, *, timezone: str) -> Iterator[tuple[date, timedelta]]:
+    """Share a stretch of time over the user's days."""
+    while start < end:
+        day = local_day(start, timezone=timezone)
+        midnight = next_midnight(day, timezone=timezone)
+        # Where the clock is set back over midnight, a day's midnight comes twice.
+        until = min(end, midnight) if midnight > start else end
+        yield day, until - start
+        start = until
 
 
 def next_working_day(day: date, *, renewal: date, left: int, needed: int) -> date:

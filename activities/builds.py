@@ -18,6 +18,7 @@ from activities.money_tables import ledger
 from activities.prompt import first_message, prefix
 from activities.purchases import Purchases
 from activities.rows import dump
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.tables import builds, phases, projects, restore_points
 from activities.transcript import Transcript
@@ -52,13 +53,17 @@ class Builds(ports.Builds):
         transcript: Transcript,
         purchases: Purchases,
         events: EventStream,
+        time: SandboxTime,
         settings: Settings,
+        namespace_id: str = "",
     ) -> None:
+        self._time = time
         self._engine = engine
         self._transcript = transcript
         self._purchases = purchases
         self._events = events
         self._settings = settings
+        self._namespace_id = namespace_id
 
     @activity.defn
     @override
@@ -104,6 +109,7 @@ class Builds(ports.Builds):
         """Close the build's row and its open reservations; tell the watchers."""
         async with heartbeating(), classified():
             await self._purchases.lose_build(request.build_id)
+            await self._time.settle(request.build_id)
             async with self._engine.begin() as connection:
                 await _close(connection, request)
         await self._tell_end(request)
@@ -125,8 +131,8 @@ class Builds(ports.Builds):
     async def choose_model(self, request: ChooseModel) -> str:
         """Give the model that a running build may go on with, and note it in its row."""
         async with heartbeating(), classified(), self._engine.begin() as connection:
-            user = await load_user(connection, request.user)
-            model = resolve_llm_config(user, ROLE, settings=self._settings, wanted=request.model)
+            user, on = await load_user(connection, request.user), activity.info().started_time.date()
+            model = resolve_llm_config(user, ROLE, settings=self._settings, on=on, wanted=request.model)
             await connection.execute(update(builds).filter_by(id=request.build_id).values(model=model))
             return model
 
@@ -149,6 +155,7 @@ class Builds(ports.Builds):
             plan=brief.plan.model_dump(mode="json"),
             head=head,
             restore_point=restore_point,
+            namespace_id=self._namespace_id,
             started_at=activity.info().started_time,
         )
         await connection.execute(row.on_conflict_do_nothing(index_elements=["id"]))

@@ -17,6 +17,7 @@ from typing_extensions import override
 from activities import recipes
 from activities.failures import classified
 from activities.heartbeat import heartbeating
+from activities.sandbox_time import SandboxTime
 from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
 from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
@@ -74,9 +75,15 @@ class Checks(ports.Checks):
     """The steps of the proof."""
 
     def __init__(
-        self, workspace: Workspace, screenshots: Screenshots, *, patience: timedelta = START_TIME
+        self,
+        workspace: Workspace,
+        screenshots: Screenshots,
+        *,
+        time: SandboxTime,
+        patience: timedelta = START_TIME,
     ) -> None:
         self._workspace = workspace
+        self._time = time
         self._screenshots = screenshots
         self._patience = patience
 
@@ -85,6 +92,7 @@ class Checks(ports.Checks):
     async def install_dependencies(self, request: ProofStep) -> ProofReport:
         """Run setup.sh and the installers that the files ask for."""
         async with heartbeating(), classified():
+            await self._time.renew(request.build_id)
             commands = recipes.installs(await self._files(request))
             return await self._run_all(request, "install", commands, nothing="Nothing is to be installed.")
 
@@ -93,6 +101,7 @@ class Checks(ports.Checks):
     async def run_checks(self, request: ProofStep) -> ProofReport:
         """Run the plan's checks, or those found in the files."""
         async with heartbeating(), classified():
+            await self._time.renew(request.build_id)
             commands = list(request.checks) or recipes.checks(await self._files(request))
             return await self._run_all(request, "check", commands, nothing="There is nothing to check.")
 
@@ -101,6 +110,7 @@ class Checks(ports.Checks):
     async def start_preview(self, request: ProofStep) -> ProofReport:
         """Start the app and wait until it answers below 500, from a socket of this sandbox."""
         async with heartbeating(), classified():
+            await self._time.renew(request.build_id)
             command = request.start or recipes.start(await self._files(request))
             if not command:
                 return _failed(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -29,7 +29,8 @@ SLOW_SECONDS = 240
 """A command that may take so long outlives a cache of five minutes."""
 SLOW_REPLIES = 3
 """How many of the newest replies are looked at for slow commands."""
-_UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+"""Blocks that take no mark, and that only the model which signed them can read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +42,24 @@ class Conversation:
     messages: list[Any]
 
 
-def render(path: Sequence[Row], question: str, *, lifetime: Lifetime = "5m") -> Conversation:
-    """Render a path and the next user message; a reply without content is left out, as the API refuses it."""
+def render(
+    path: Sequence[Row],
+    question: str,
+    *,
+    lifetime: Lifetime = "5m",
+    foreign: Collection[int] = (),
+) -> Conversation:
+    """Render a path and the next user message; a reply without content is left out, as the API refuses it.
+
+    `foreign` are the replies of other models, whose thinking is left out: what one model is sent still only
+    grows, however often it takes turns with another.
+    """
     prefix = json.loads(path[0].body)
-    turns = [(row.role, row.body) for row in path[1:]]
+    turns = [(row.role, _readable(row, foreign)) for row in path[1:]]
     if question:
-        turns.append(("user", question))
+        turns.append(("user", json.loads(question)))
     messages: list[dict[str, Any]] = [
-        {"role": role, "content": json.loads(body)} for role, body in turns if body != "[]"
+        {"role": role, "content": content} for role, content in turns if content
     ]
     for block in _marked(prefix, messages):
         block.update(MARKS[lifetime])
@@ -89,6 +100,13 @@ def preview(body: str, calls: Sequence[ToolCall]) -> str:
     return (" ".join(said.split()) or "; ".join(call.label for call in calls))[:PREVIEW_CHARS]
 
 
+def _readable(row: Row, foreign: Collection[int]) -> list[dict[str, Any]]:
+    content = json.loads(row.body)
+    if row.id not in foreign:
+        return content
+    return [block for block in content if block.get("type") not in _THINKING]
+
+
 def _marked(prefix: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Choose up to four blocks to mark: system, where the last request ended, this one's end, and a spare.
 
@@ -108,7 +126,7 @@ def _spare(turn: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Give the block of a long turn that gets a mark of its own; none in a short one."""
     if len(turn) < SPACING:
         return None
-    return next((block for block in reversed(turn[:SPACING]) if block["type"] not in _UNMARKABLE), None)
+    return next((block for block in reversed(turn[:SPACING]) if block["type"] not in _THINKING), None)
 
 
 def _is_slow(block: Mapping[str, Any]) -> bool:

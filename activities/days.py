@@ -1,16 +1,19 @@
 """The row of a user's day: opened with its allowance, locked while money is reserved, read as a Balance."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.billing_cycle import cycle_of, daily_allowance, local_day, midnight_of, next_working_day
-from activities.money_tables import days, ledger, top_ups
+from activities.money_tables import AHEAD, SANDBOX, days, ledger, top_ups
 from activities.users import User
 from workflows.turns import Balance
+
+DATES_APART = 2
+"""How many days the dates of two time zones may be apart: there are 26 hours from -12 to +14."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class Sums:
     lost: int
     reserved_by_others: int
     """By other builds of the user."""
+    ahead: int = 0
+    """The part of it that this build set aside for sandbox time."""
 
 
 async def open_day(connection: AsyncConnection, user: User, at: datetime) -> Day:
@@ -47,7 +52,7 @@ async def open_day(connection: AsyncConnection, user: User, at: datetime) -> Day
 
     `at` is the server's time of the activity, never this machine's clock.
     """
-    day = local_day(at, timezone=user.timezone)
+    day = await today(connection, user.id, at, timezone=user.timezone)
     query = select(days.c.allowance, days.c.added).filter_by(user_id=user.id, day=day).with_for_update()
     found = (await connection.execute(query)).one_or_none()
     if found is None:
@@ -82,7 +87,7 @@ async def share_out_again(connection: AsyncConnection, user: User, at: datetime)
 
 async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> Day:
     """Give the user's day without locking or opening it."""
-    day = local_day(at, timezone=user.timezone)
+    day = await today(connection, user.id, at, timezone=user.timezone)
     query = select(days.c.allowance, days.c.added).filter_by(user_id=user.id, day=day)
     found = (await connection.execute(query)).one_or_none()
     if found is None:
@@ -91,20 +96,24 @@ async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> 
 
 
 async def add_up(connection: AsyncConnection, day: Day, *, build_id: str) -> Sums:
-    """Add up the ledger of a day."""
-    open_ones = ledger.c.state == "reserved"
+    """Add up the ledger of a day; sandbox time that was set aside yesterday may be used today."""
+    today, own = ledger.c.day == day.day, ledger.c.build_id == build_id
+    ahead = (ledger.c.state == "reserved") & (ledger.c.kind == AHEAD)
+    open_ones = ((ledger.c.state == "reserved") & today) | ahead
     query = select(
-        _sum(ledger.c.cost, ledger.c.state == "settled").label("settled"),
+        _sum(ledger.c.cost, today & (ledger.c.state == "settled")).label("settled"),
         _sum(ledger.c.reserved, open_ones).label("reserved"),
-        _sum(ledger.c.cost, ledger.c.state == "lost").label("lost"),
-        _sum(ledger.c.reserved, open_ones & (ledger.c.build_id != build_id)).label("by_others"),
-    ).filter_by(user_id=day.user.id, day=day.day)
+        _sum(ledger.c.cost, today & (ledger.c.state == "lost")).label("lost"),
+        _sum(ledger.c.reserved, open_ones & ~own).label("by_others"),
+        _sum(ledger.c.reserved, ahead & own).label("ahead"),
+    ).where(ledger.c.user_id == day.user.id, ledger.c.day.between(day.day - timedelta(days=1), day.day))
     found = (await connection.execute(query)).one()
     return Sums(
         settled=int(found.settled),
         reserved=int(found.reserved),
         lost=int(found.lost),
         reserved_by_others=int(found.by_others),
+        ahead=int(found.ahead),
     )
 
 
@@ -113,7 +122,10 @@ async def balance_of(
 ) -> Balance:
     """Read a day's balance, or tell the one that `sums` gave, and what the build spent on all its days."""
     sums = sums or await add_up(connection, day, build_id=build_id)
-    spent = select(_sum(ledger.c.cost, ledger.c.state.in_(("settled", "lost")))).filter_by(build_id=build_id)
+    spent = select(
+        _sum(ledger.c.cost).label("all"), _sum(ledger.c.cost, ledger.c.kind == SANDBOX).label("sandbox")
+    ).filter_by(build_id=build_id)
+    by_build = (await connection.execute(spent)).one()
     return Balance(
         day=day.day,
         allowance=day.allowance + day.added,
@@ -122,8 +134,21 @@ async def balance_of(
         lost=sums.lost,
         worst_case=worst_case,
         wakes_at=await _wakes_at(connection, day, worst_case),
-        build_spent=int((await connection.execute(spent)).scalar_one()),
+        build_spent=int(by_build.all),
+        build_sandbox=int(by_build.sandbox),
     )
+
+
+async def today(connection: AsyncConnection, user: str, at: datetime, *, timezone: str) -> date:
+    """Give the user's day at a moment; it never goes back to one before a day that was opened.
+
+    So whoever is moved from one time zone to another has each date's allowance once and no date's twice.
+    """
+    day = local_day(at, timezone=timezone)
+    newest = select(func.max(days.c.day)).where(
+        days.c.user_id == user, days.c.day <= day + timedelta(days=DATES_APART)
+    )
+    return max(day, (await connection.execute(newest)).scalar_one() or day)
 
 
 async def _wakes_at(connection: AsyncConnection, day: Day, worst_case: int) -> datetime:

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.days import Day
-from activities.money_tables import ledger
+from activities.money_tables import MODEL, ledger
 from activities.orders import Bought, Order
 from activities.prices import Usage, price_of
 
@@ -60,8 +60,8 @@ async def lock_entry(connection: AsyncConnection, reservation_id: int) -> RowMap
 
 
 async def lose_open(connection: AsyncConnection, build_id: str) -> int:
-    """Mark every open reservation of a build as lost; gives how many there were."""
-    query = select(ledger).filter_by(build_id=build_id, state="reserved").with_for_update()
+    """Mark every open reservation of a call of a build as lost; gives how many there were."""
+    query = select(ledger).filter_by(build_id=build_id, state="reserved", kind=MODEL).with_for_update()
     entries = (await connection.execute(query)).mappings().all()
     for entry in entries:
         await lose_entry(connection, entry, why="its attempt never came back")

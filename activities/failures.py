@@ -129,6 +129,15 @@ def is_too_long(error: anthropic.APIStatusError) -> bool:
     )
 
 
+def lost(sandbox_id: str, reason: str) -> ApplicationError:
+    """Make the failure that has the build restored into another sandbox; never retried."""
+    return ApplicationError(
+        f"Sandbox {sandbox_id or '(new)'} is lost: {reason}. The build goes on in a restored one.",
+        type=FailureType.SANDBOX_LOST,
+        non_retryable=True,
+    )
+
+
 def mask(text: str) -> str:
     """Blank what looks like a key, a password in an address, or a bearer token."""
     return _SECRET.sub("***", text)

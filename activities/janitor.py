@@ -1,43 +1,40 @@
 """The janitor: finds builds whose run was ended from outside, and closes what they left open.
 
-Asks the rows what is open and Temporal whether anybody still works on it. A build is one chain of runs, named
-for the first; it is left alone as long as its newest run is open, and where the server knows no run of it.
+Asks the rows what is open and Temporal whether anybody still works on it. A build is left alone as long as
+the newest run of its chain is open, and where the server knows no run of it and is not the one that ran it:
+a worker may have been led to another server or namespace with the same database.
 """
 
 import logging
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import WorkflowExecutionStatus
 from typing_extensions import override
 
 from activities.builds import Builds
 from activities.failures import classified
 from activities.heartbeat import heartbeating
+from activities.last_runs import end_of, how_closed, last_run, namespace_id
 from activities.money_tables import ledger
 from activities.purchases import Purchases
 from activities.sandbox import Sandboxes
+from activities.sandbox_time import SandboxTime
 from activities.tables import builds, sandboxes
 from activities.waking import RUNNING
 from workflows import ports
-from workflows.errors import Outcome
 from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
-from workflows.models import FinishBuild
 
-UNKNOWN = "UNKNOWN"
+UNKNOWN, GONE = "UNKNOWN", "GONE"
 READY = WorkflowExecutionStatus.COMPLETED.name
-CLOSED = (
-    WorkflowExecutionStatus.COMPLETED,
-    WorkflowExecutionStatus.FAILED,
-    WorkflowExecutionStatus.CANCELED,
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.CONTINUED_AS_NEW,
-    WorkflowExecutionStatus.TIMED_OUT,
-)
+SETTLED = timedelta(hours=1)
+"""How old a build must be for its own server's knowing no run of it to mean that it has ended."""
+TOLD = 20
+"""Builds that a warning names."""
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +44,29 @@ class Holder(NamedTuple):
 
     build_id: str
     workflow_id: str
+    status: str
+    namespace_id: str
+    """Of the namespace that prepared it; empty: not known."""
+    started_at: datetime
 
 
 class Janitor(ports.Janitor):
     """Closes what ended builds of this installation left open."""
 
     def __init__(
-        self, engine: AsyncEngine, *, builds: Builds, purchases: Purchases, sandboxes: Sandboxes
+        self,
+        engine: AsyncEngine,
+        *,
+        builds: Builds,
+        purchases: Purchases,
+        sandboxes: Sandboxes,
+        time: SandboxTime,
     ) -> None:
         self._engine = engine
         self._builds = builds
         self._purchases = purchases
         self._sandboxes = sandboxes
+        self._time = time
 
     @activity.defn
     @override
@@ -66,17 +74,20 @@ class Janitor(ports.Janitor):
         """Find builds that hold a row, money or sandboxes although their chain of runs has closed."""
         async with heartbeating(), classified():
             ended: list[EndedBuild] = []
-            unknown = 0
+            unknown: list[str] = []
+            server = await namespace_id(activity.client())
             for holder in await self._suspects():
-                how = await _how_it_ended(holder, activity.client())
-                unknown += how == UNKNOWN
-                if how and how != UNKNOWN:
-                    ended.append(EndedBuild(**holder._asdict(), how=how))
+                how = await _how_it_ended(holder, server)
+                if how == UNKNOWN:
+                    unknown.append(holder.workflow_id)
+                elif how:
+                    named = {"build_id": holder.build_id, "workflow_id": holder.workflow_id}
+                    ended.append(EndedBuild(**named, how=how))
                 if len(ended) == request.most:
                     break
         if unknown:
-            log.warning("%s builds are open in the database and unknown to this Temporal server.", unknown)
-        return EndedBuilds(builds=tuple(ended), unknown=unknown)
+            log.warning("Builds of another Temporal server are open in the database: %s", unknown[:TOLD])
+        return EndedBuilds(builds=tuple(ended), unknown=len(unknown))
 
     @activity.defn
     @override
@@ -87,15 +98,16 @@ class Janitor(ports.Janitor):
         as READY keeps its row and the sandbox of its preview.
         """
         async with heartbeating(), classified():
-            holder = Holder(request.build_id, request.workflow_id)
-            how = await _how_it_ended(holder, activity.client())
+            (holder,) = await self._read(builds.c.id == request.build_id)
+            how = await _how_it_ended(holder, await namespace_id(activity.client()))
             if how in ("", UNKNOWN):
                 return Cleared()
-            lost = await self._purchases.lose_build(request.build_id)
-            if how == READY:
-                return Cleared(lost=lost)
-            closed = await self._builds.close_open(_end_of(request))
-            return Cleared(lost=lost, closed=closed, killed=await self._sandboxes.kill_of(request.build_id))
+            lost = await self._purchases.lose_build(holder.build_id)
+            end = await end_of(activity.client(), holder.workflow_id, holder.build_id)
+            keeps = READY in (how, holder.status.upper())
+            killed = 0 if keeps else await self._sandboxes.kill_of(holder.build_id)
+            await self._time.settle(holder.build_id)
+            return Cleared(lost=lost, closed=await self._builds.close_open(end), killed=killed)
 
     @activity.defn
     @override
@@ -103,7 +115,9 @@ class Janitor(ports.Janitor):
         """Kill the sandboxes of this installation that no build holds; gives how many."""
         async with heartbeating(), classified():
             cleared = await self._sandboxes.kill_doomed()
-            return cleared + len(await self._sandboxes.sweep(min_age=request.min_age))
+            swept = await self._sandboxes.sweep(min_age=request.min_age)
+            await self._time.end_expired()
+            return cleared + len(swept)
 
     async def _suspects(self) -> list[Holder]:
         """Give the builds that hold something and are not on the server's list of running ones.
@@ -123,55 +137,25 @@ class Janitor(ports.Janitor):
         has_sandbox = exists().where(
             sandboxes.c.build_id == builds.c.id, sandboxes.c.state.in_(("creating", "live", "paused"))
         )
-        query = (
-            select(builds.c.id, builds.c.workflow_id)
-            .where(builds.c.finished_at.is_(None) | has_money | ((builds.c.status == "failed") & has_sandbox))
-            .order_by(builds.c.started_at)
+        return await self._read(
+            builds.c.finished_at.is_(None) | has_money | ((builds.c.status == "failed") & has_sandbox)
         )
+
+    async def _read(self, which: ColumnElement[bool]) -> list[Holder]:
+        names = ("id", "workflow_id", "status", "namespace_id", "started_at")
+        query = select(*(builds.c[name] for name in names)).where(which).order_by(builds.c.started_at)
         async with self._engine.connect() as connection:
             return [Holder(*row) for row in await connection.execute(query)]
 
 
-async def _how_it_ended(holder: Holder, client: Client) -> str:
-    """Give how a build's chain of runs closed; empty while it is open, UNKNOWN where there is no run."""
-    newest = await _describe(client, holder.workflow_id)
-    if newest is None:
-        return UNKNOWN
-    if holder.build_id in (newest.run_id, _first_run(newest)):
-        return _closed(newest)
-    # Another build took the workflow id, or the run is one of a chain that a reset began.
-    own = await _describe(client, holder.workflow_id, run_id=holder.build_id)
-    if own is None:
-        return UNKNOWN
-    return _closed(newest if _first_run(own) == _first_run(newest) else own)
+async def _how_it_ended(holder: Holder, server: str) -> str:
+    """Give how a build's chain of runs closed: empty while it is open; GONE, UNKNOWN where there is no run.
 
-
-def _first_run(run: WorkflowExecutionDescription) -> str:
-    return run.raw_description.workflow_execution_info.first_run_id
-
-
-def _closed(run: WorkflowExecutionDescription) -> str:
-    """Give how a run closed; whatever is not known to be closed is open."""
-    return run.status.name if run.status is not None and run.status in CLOSED else ""
-
-
-async def _describe(
-    client: Client, workflow_id: str, *, run_id: str | None = None
-) -> WorkflowExecutionDescription | None:
-    try:
-        return await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
-    except RPCError as error:
-        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-            return None
-        raise
-
-
-def _end_of(build: EndedBuild) -> FinishBuild:
-    return FinishBuild(
-        build_id=build.build_id,
-        status="failed",
-        outcome=Outcome.TERMINATED,
-        message="Its run was ended from outside, so it could tidy up nothing itself. "
-        "Its files stand as of the last snapshot; a further build of the project goes on from there.",
-        debug_id=build.build_id[:8],
-    )
+    `server` is the namespace that is asked. What runs never vanishes from it, and what was there is forgotten
+    only after it has closed.
+    """
+    run = await last_run(activity.client(), holder.workflow_id, holder.build_id)
+    if run is not None:
+        return how_closed(run)
+    is_old = activity.info().started_time - holder.started_at > SETTLED
+    return GONE if is_old and server and server == holder.namespace_id else UNKNOWN

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from typing_extensions import override
@@ -12,7 +12,7 @@ from activities.days import balance_of, look_at_day, open_day, top_up
 from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
-from activities.money_tables import days, ledger
+from activities.money_tables import ledger
 from activities.prices import worst_case
 from activities.users import load_user
 from activities.waking import wake_builds
@@ -36,6 +36,8 @@ class Paid:
     output_tokens: int
     cost: int
     """Microdollars."""
+    overrun: int
+    """Microdollars above what was reserved."""
     balance: Balance
 
 
@@ -76,6 +78,7 @@ class Ledger(ports.Ledger):
             )
         return Paid(
             **{name: entry[name] for name in ("stop_reason", "note", "cost", *_TOKENS)},
+            overrun=max(0, entry["cost"] - entry["reserved"]),
             balance=balance,
         )
 
@@ -84,23 +87,6 @@ class Ledger(ports.Ledger):
         async with self._engine.connect() as connection:
             day = await look_at_day(connection, await load_user(connection, user), at)
             return await balance_of(connection, day, build_id=build_id)
-
-    async def add_budget(self, user: str, microdollars: int, *, at: datetime) -> Balance:
-        """Add money to the user's day at a moment; a negative amount takes it back.
-
-        Raises ValueError when less than nothing would be left of the allowance.
-        """
-        async with self._engine.begin() as connection:
-            day = await open_day(connection, await load_user(connection, user), at)
-            if day.allowance + day.added + microdollars < 0:
-                raise ValueError(f"Only {day.allowance + day.added} microdollars can be taken from the day.")
-            await connection.execute(
-                update(days)
-                .where(days.c.user_id == user, days.c.day == day.day)
-                .values(added=days.c.added + microdollars)
-            )
-            day = await look_at_day(connection, day.user, at)
-            return await balance_of(connection, day, build_id="")
 
     @activity.defn
     @override

@@ -27,7 +27,7 @@ from activities.transcript import Transcript
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.payload import PREVIEW_CHARS
-from workflows.turns import ModelCall, ModelReply
+from workflows.turns import ModelCall, ModelReply, Refusal
 
 SMALL_QUESTION = 6_000
 """Bytes of a question that is counted as one token a byte instead of asking the provider."""
@@ -80,10 +80,14 @@ class Model(ports.Model):
 
     async def _ask(self, request: ModelCall, question: Question) -> Bought | Refused:
         """Reserve and buy, in a new epoch if the conversation has grown too dear."""
+        others = await self._purchases.of_others(question.path, model=request.model)
+        question = replace(question, foreign=others)
         tokens = await self._count(request, question)
-        at = activity.info().started_time
         most = await self._purchases.ceiling(
-            request.user, request.model, max_tokens=request.max_tokens, at=at
+            request.user,
+            request.model,
+            max_tokens=request.max_tokens,
+            at=activity.info().started_time,
         )
         too_long = tokens > most or question.has_many_images or request.compact
         if too_long and not question.is_fresh:
@@ -92,6 +96,20 @@ class Model(ports.Model):
                 question, tokens = shorter, await self._count(request, shorter)
             elif request.compact:
                 raise _no_shorter()
+        made = await self._reserve(request, question, tokens)
+        if _is_too_dear(made) and not (too_long or question.is_fresh):
+            # What no day can pay is made shorter before the founder is asked.
+            shorter = await self._questions.in_new_epoch(request.head, request.notes)
+            if shorter is not None:
+                question, tokens = shorter, await self._count(request, shorter)
+                made = await self._reserve(request, question, tokens)
+        if isinstance(made, Reservation):
+            return await self._buy(request, question.conversation(made.lifetime), made)
+        return made
+
+    async def _reserve(
+        self, request: ModelCall, question: Question, tokens: int
+    ) -> Reservation | Bought | Refused:
         order = Order(
             build_id=request.build_id,
             user=request.user,
@@ -100,7 +118,7 @@ class Model(ports.Model):
             question=question.text,
             input_tokens=tokens,
             max_tokens=request.max_tokens,
-            at=at,
+            at=activity.info().started_time,
             lifetime=question.lifetime,
             turn=request.turn,
             attempt=activity.info().attempt,
@@ -111,8 +129,6 @@ class Model(ports.Model):
             # The longer life is a saving on slow turns; it must not send a build to sleep.
             order = replace(order, lifetime="5m")
             made = await self._purchases.reserve(order)
-        if isinstance(made, Reservation):
-            return await self._buy(request, question.conversation(order.lifetime), made)
         return made
 
     async def _shorten(self, request: ModelCall, question: Question, error: APIStatusError) -> Exception:
@@ -129,7 +145,7 @@ class Model(ports.Model):
     async def _count(self, request: ModelCall, question: Question) -> int:
         """Bound the input: what the last reply was counted at and a small question, else as counted now."""
         added = len(question.text.encode())
-        known = await self._purchases.tokens_up_to(question.parent.id)
+        known = await self._purchases.tokens_up_to(question.parent.id, model=request.model)
         if known and added <= SMALL_QUESTION and '"type":"image"' not in question.text:
             return known + added
         conversation = question.conversation()
@@ -239,8 +255,13 @@ class Model(ports.Model):
             cache_read_tokens=paid.cache_read_tokens,
             output_tokens=paid.output_tokens,
             cost=paid.cost,
+            overrun=paid.overrun,
             balance=paid.balance,
         )
+
+
+def _is_too_dear(made: Reservation | Bought | Refused) -> bool:
+    return isinstance(made, Refused) and made.reason is Refusal.TOO_DEAR
 
 
 def _no_shorter() -> ApplicationError:

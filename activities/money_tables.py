@@ -7,6 +7,8 @@ from activities.columns import count, metadata, moment, number, only_one, words
 
 LIMITS = ("concurrent_builds", "builds_a_day", "tool_calls")
 """What a plan limits beside money; a user may have values of their own."""
+MODEL, SANDBOX, AHEAD = "model", "sandbox", "ahead"
+"""Kinds of rows of the ledger: a call, sandbox time that was used, sandbox time set aside."""
 
 plan_tiers = sa.Table(
     "plan_tiers",
@@ -72,7 +74,7 @@ ledger = sa.Table(
     sa.Column("build_id", sa.Text, nullable=False),
     sa.Column("user_id", sa.Text, nullable=False),
     sa.Column("day", sa.Date, nullable=False),
-    sa.Column("message_id", sa.BigInteger, sa.ForeignKey("transcript.id"), nullable=False),
+    sa.Column("message_id", sa.BigInteger, sa.ForeignKey("transcript.id"), nullable=True),
     sa.Column("reply_id", sa.BigInteger, sa.ForeignKey("transcript.id"), nullable=True),
     sa.Column("state", sa.Text, nullable=False, comment="reserved, settled, lost, released"),
     sa.Column("model", sa.Text, nullable=False),
@@ -94,11 +96,17 @@ ledger = sa.Table(
     words("plan_item"),
     moment("opened_at"),
     sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("kind", sa.Text, nullable=False, server_default=sa.text("'model'")),
+    count("microseconds"),
+    sa.CheckConstraint("kind IN ('model', 'sandbox', 'ahead')", name="kind"),
+    sa.CheckConstraint("kind <> 'model' OR message_id IS NOT NULL", name="message"),
     sa.CheckConstraint("state IN ('reserved', 'settled', 'lost', 'released')", name="state"),
     sa.CheckConstraint("reserved >= 0 AND cost >= 0", name="money"),
     sa.Index(None, "user_id", "day"),
     sa.Index(None, "build_id", "state"),
     only_one("ledger_reply", "reply_id", where="reply_id IS NOT NULL"),
-    only_one("ledger_open", "build_id", where="state = 'reserved'"),
+    only_one("ledger_open", "build_id", where="state = 'reserved' AND kind = 'model'"),
     only_one("ledger_bought", "message_id", where="state = 'settled'"),
+    only_one("ledger_time", "build_id", "day", "phase", "price_id", where="kind = 'sandbox'"),
+    only_one("ledger_ahead", "build_id", where="kind = 'ahead'"),
 )

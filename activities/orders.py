@@ -48,6 +48,8 @@ class Reservation:
     """The dearest that its input can be."""
     max_tokens: int
     """Output ceiling that the money covers."""
+    lifetime: Lifetime = "5m"
+    """Of what the call writes to the cache, as it is paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

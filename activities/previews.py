@@ -10,6 +10,7 @@ from activities.checks import Checks
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.sandbox_rows import SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.tables import builds
 from activities.workspace import Workspace
 from workflows import ports
@@ -21,7 +22,16 @@ from workflows.models import BuildPlan
 class Previews(ports.Previews):
     """Previews over the sandboxes that READY builds left behind."""
 
-    def __init__(self, engine: AsyncEngine, workspace: Workspace, rows: SandboxRows, checks: Checks) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        workspace: Workspace,
+        rows: SandboxRows,
+        *,
+        checks: Checks,
+        time: SandboxTime,
+    ) -> None:
+        self._time = time
         self._engine = engine
         self._workspace = workspace
         self._rows = rows
@@ -60,7 +70,12 @@ class Previews(ports.Previews):
 
     async def _resume(self, build: RowMapping) -> SandboxRef | None:
         row = await self._rows.find(build["id"], build["sandbox_id"])
-        if row is None or await self._workspace.client.resume(row.sandbox_id) != row.sandbox_id:
+        if row is None:
+            return None
+        if activity.info().attempt == 1:
+            await self._time.renew(row.build_id)
+        await self._time.begin(row, anew=not await self._workspace.client.is_running(row.sandbox_id))
+        if await self._workspace.client.resume(row.sandbox_id) != row.sandbox_id:
             return None
         # The app may still run, and would hold its port against the one that is started now.
         await self._workspace.ask(row.reference, "stop_processes", {})

@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias
 
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
-from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import PriceCalculation
 
 PROVIDER = "anthropic"
@@ -43,19 +42,9 @@ class Price:
     price_id: str
 
 
-def is_priced(model: str) -> bool:
-    """Tell whether a price is known for the model."""
-    try:
-        price_of(model, Usage(input_tokens=1), at=None)
-    except UnpricedModel:
-        return False
-    return True
-
-
-def priced_models() -> list[str]:
-    """Give the ids of the models that have a price, by name."""
-    (found,) = (one for one in get_snapshot().providers if one.id == PROVIDER)
-    return sorted(model.id for model in found.models)
+def priced_as(model: str) -> str:
+    """Give the name under which the price list keeps a model, one for all its ids; raises UnpricedModel."""
+    return _calculate(model, PricedUsage(input_tokens=1), at=None).model.id
 
 
 def price_of(model: str, usage: Usage, *, at: datetime | None) -> Price:

@@ -4,6 +4,7 @@ Owns the ledger's states; knows no vendor. All of a user's builds meet at the lo
 build has one open reservation at most: a newer call marks what an older one left open as lost.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -28,6 +29,7 @@ from activities.orders import Bought, Delivery, Order, Refused, Reservation
 from activities.prices import Usage, affordable_tokens, context_ceiling, dearest, price_of, worst_case
 from activities.rows import Row
 from activities.settings import Settings
+from activities.time_entries import Rate, book_time, set_ahead
 from activities.transcript import Transcript
 from activities.users import is_agent_on, load_user
 from workflows.errors import FailureType
@@ -48,6 +50,7 @@ class Purchases:
         self._engine = engine
         self._transcript = transcript
         self._settings = settings
+        self._rate = Rate.of(settings)
 
     async def find(self, parent: Row, question: str) -> Bought | None:
         """Give the reply to a question if it was bought before."""
@@ -55,11 +58,23 @@ class Purchases:
             message_id = await self._find_question(connection, parent, question)
             return await bought(connection, message_id) if message_id else None
 
-    async def tokens_up_to(self, reply_id: int) -> int:
-        """Give the tokens of a reply and of all before it, as the provider counted them; 0: not known."""
-        query = select(ledger.c.input_tokens + ledger.c.output_tokens).filter_by(reply_id=reply_id)
+    async def tokens_up_to(self, reply_id: int, *, model: str) -> int:
+        """Give the tokens of a reply and of all before it, as the provider counted them; 0: not known.
+
+        Each model counts in its own way: what another was sent says little.
+        """
+        query = select(ledger.c.input_tokens + ledger.c.output_tokens).filter_by(
+            reply_id=reply_id, model=model
+        )
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none() or 0
+
+    async def of_others(self, path: Sequence[Row], *, model: str) -> frozenset[int]:
+        """Give the replies of a path that were not bought of a model; of which is not known: not of it."""
+        replies = {row.id for row in path if row.role == "assistant"}
+        query = select(ledger.c.reply_id).where(ledger.c.reply_id.in_(replies), ledger.c.model == model)
+        async with self._engine.connect() as connection:
+            return frozenset(replies.difference((await connection.execute(query)).scalars()))
 
     async def ceiling(self, user: str, model: str, *, max_tokens: int, at: datetime) -> int:
         """Give the most input tokens that a call of this user should hold; above it, open a new epoch."""
@@ -69,28 +84,37 @@ class Purchases:
         return context_ceiling(model, money=money, max_tokens=max_tokens, at=at)
 
     async def reserve(self, order: Order) -> Reservation | Bought | Refused:
-        """Append the question and set aside its worst price, in one transaction; or say why not."""
+        """Append the question and set aside its worst price, in one transaction; or say why not.
+
+        With it goes the sandbox time that follows; where it is refused, what is left of the last stays, for
+        the way to the pause.
+        """
         async with self._engine.begin() as connection:
             await lock_purchases(connection, order.build_id)
             user = await load_user(connection, order.user)
             day = await open_day(connection, user, order.at)
+            await book_time(connection, order.build_id, order.at, self._rate)
             # First the older attempt: if it is settling, this waits, and finds its reply below.
             await lose_open(connection, order.build_id)
             message_id = await self._find_question(connection, order.parent, order.question)
             if message_id and (known := await bought(connection, message_id)):
                 return known
             sums = await add_up(connection, day, build_id=order.build_id)
-            max_tokens, price, price_id = _offer(order, day, sums)
-            reason = await self._refusal(connection, order, day, sums, price)
+            left = _left(day, sums) - self._rate.slice
+            max_tokens, price, price_id = _offer(order, left)
+            reason = await self._refusal(connection, day, sums, price)
             if reason is not None:
                 # The numbers that it was judged by: a second reading may already tell of freed money.
                 build_id = order.build_id
+                price += self._rate.slice
                 told = await balance_of(connection, day, build_id=build_id, worst_case=price, sums=sums)
                 return Refused(reason=reason, balance=told)
             if message_id is None:
                 message_id = await self._append(connection, order)
             values = {"message_id": message_id, "max_tokens": max_tokens, "reserved": price}
             reservation_id = await open_entry(connection, order, day, values | {"price_id": price_id})
+            if not self._rate.is_free:
+                await set_ahead(connection, order.build_id, day, self._rate.slice, order.at)
             return Reservation(
                 id=reservation_id,
                 message_id=message_id,
@@ -98,6 +122,7 @@ class Purchases:
                 epoch=order.parent.epoch,
                 input=dearest(order.input_tokens, order.lifetime),
                 max_tokens=max_tokens,
+                lifetime=order.lifetime,
             )
 
     async def note_input(self, reservation: Reservation, usage: Usage) -> None:
@@ -197,26 +222,27 @@ class Purchases:
             epoch=reservation.epoch,
         )
 
-    async def _refusal(
-        self, connection: AsyncConnection, order: Order, day: Day, sums: Sums, price: int
-    ) -> Refusal | None:
+    async def _refusal(self, connection: AsyncConnection, day: Day, sums: Sums, price: int) -> Refusal | None:
         if not await is_agent_on(connection, self._settings):
             return Refusal.DISABLED
         if day.user.suspended:
             return Refusal.SUSPENDED
-        money = day.allowance + day.added
-        left = money - sums.settled - sums.lost - sums.reserved
-        if price <= left:
+        left, needed = _left(day, sums), price + self._rate.slice
+        if needed <= left:
             return None
         # The price is already that of the smallest reply worth having.
-        if price > max(money, day.fresh):
+        if needed > max(day.allowance + day.added, day.fresh):
             return Refusal.TOO_DEAR
-        return Refusal.BUSY if price <= left + sums.reserved_by_others else Refusal.SPENT
+        return Refusal.BUSY if needed <= left + sums.reserved_by_others else Refusal.SPENT
 
 
-def _offer(order: Order, day: Day, sums: Sums) -> tuple[int, int, str]:
+def _left(day: Day, sums: Sums) -> int:
+    """Give what a build may reserve of a day; what it holds for sandbox time is its own."""
+    return day.allowance + day.added - sums.settled - sums.lost - sums.reserved + sums.ahead
+
+
+def _offer(order: Order, left: int) -> tuple[int, int, str]:
     """Give the output ceiling, its worst price and price id: what fits, else the smallest worth having."""
-    left = day.allowance + day.added - sums.settled - sums.lost - sums.reserved
     smallest = min(MIN_TOKENS, order.max_tokens)
     fitting = affordable_tokens(
         order.model,

@@ -25,6 +25,8 @@ class Question:
     path: tuple[Row, ...]
     text: str
     """JSON text of its content; empty when the path's last row is itself the question."""
+    foreign: frozenset[int] = frozenset()
+    """Replies of other models than the one that is asked."""
 
     @property
     def parent(self) -> Row:
@@ -53,7 +55,7 @@ class Question:
 
     def conversation(self, lifetime: Lifetime = "5m") -> Conversation:
         """Give what is sent."""
-        return render(self.path, self.text, lifetime=lifetime)
+        return render(self.path, self.text, lifetime=lifetime, foreign=self.foreign)
 
 
 class Questions:

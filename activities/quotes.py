@@ -23,7 +23,9 @@ class PastBuild(Payload):
     items: int
     """Of all phases of its plan."""
     spent: int
-    """Microdollars, lost attempts included."""
+    """Microdollars, lost attempts and sandbox time included."""
+    sandbox: int = 0
+    """The part of it that was sandbox time."""
     turns: int
     """Replies that were bought."""
     days: int
@@ -43,6 +45,8 @@ class Quote(Payload):
     builds: int
     """How many it is from."""
     spent_microdollars: Range
+    sandbox_microdollars: Range
+    """Of the part that was sandbox time."""
     turns: Range
     days: Range
 
@@ -60,6 +64,7 @@ def quote_for(plan: BuildPlan, past: Sequence[PastBuild]) -> Quote | None:
     return Quote(
         builds=len(chosen),
         spent_microdollars=_range([build.spent for build in chosen]),
+        sandbox_microdollars=_range([build.sandbox for build in chosen]),
         turns=_range([build.turns for build in chosen]),
         days=_range([build.days for build in chosen]),
     )

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from activities.conversation import tool_uses
 from activities.entries import INPUT
-from activities.money_tables import ledger
+from activities.money_tables import MODEL, SANDBOX, ledger
 from activities.prices import Usage
 from activities.quotes import PastBuild, size_of
 from activities.receipts import Entry, Receipt, receipt_of
@@ -18,6 +18,7 @@ PAST_BUILDS = 500
 """How many builds a quote looks back on, newest first."""
 _COPIED = (
     "day", "state", "model", "price_id", "reserved", "cost", "turn", "attempt", "phase", "note", "opened_at",
+    "kind", "microseconds",
 )  # fmt: skip
 
 
@@ -58,9 +59,16 @@ async def load_entries(connection: AsyncConnection, build_id: str) -> Sequence[E
 async def load_past(engine: AsyncEngine) -> Sequence[PastBuild]:
     """Give the newest builds that ended READY and what each came to."""
     spent = func.sum(ledger.c.cost)
-    turns = func.count().filter(ledger.c.state == "settled")
+    time = func.coalesce(spent.filter(ledger.c.kind == SANDBOX), 0)
+    turns = func.count().filter(ledger.c.state == "settled", ledger.c.kind == MODEL)
     query = (
-        select(builds.c.plan, spent.label("spent"), turns.label("turns"), _DAYS.label("days"))
+        select(
+            builds.c.plan,
+            spent.label("spent"),
+            time.label("sandbox"),
+            turns.label("turns"),
+            _DAYS.label("days"),
+        )
         .join(ledger, ledger.c.build_id == builds.c.id)
         .where(builds.c.status == "ready", ledger.c.state.in_(("settled", "lost")))
         .group_by(builds.c.id)
@@ -71,7 +79,7 @@ async def load_past(engine: AsyncEngine) -> Sequence[PastBuild]:
         return [_past(row) for row in (await connection.execute(query)).mappings()]
 
 
-_DAYS = func.count(ledger.c.day.distinct())
+_DAYS = func.count(ledger.c.day.distinct()).filter(ledger.c.kind == MODEL)
 
 
 def _entry(row: RowMapping) -> Entry:
@@ -86,5 +94,10 @@ def _entry(row: RowMapping) -> Entry:
 def _past(row: RowMapping) -> PastBuild:
     phases, items = size_of(BuildPlan.model_validate(row["plan"]))
     return PastBuild(
-        phases=phases, items=items, spent=int(row["spent"]), turns=row["turns"], days=row["days"]
+        phases=phases,
+        items=items,
+        spent=int(row["spent"]),
+        sandbox=int(row["sandbox"]),
+        turns=row["turns"],
+        days=row["days"],
     )

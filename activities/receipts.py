@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from activities.money_tables import MODEL, SANDBOX
 from activities.prices import UnpricedModel, Usage, price_of
 from workflows.payload import Payload
 from workflows.state import NO_PHASE
@@ -13,6 +14,8 @@ THINKING = "thinking"
 """Stands for a tool where a reply called none."""
 LOST = "lost attempts"
 """Stands for a tool where no reply came."""
+SANDBOX_TIME = "sandbox time"
+"""Stands for a tool where it was the sandbox that was paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,10 @@ class Entry:
     """Why it was lost."""
     opened_at: datetime
     tools: tuple[str, ...] = ()
+    kind: str = MODEL
+    """model, sandbox (time that was used), ahead (time that is set aside)."""
+    microseconds: int = 0
+    """Of sandbox time."""
 
 
 class Share(Payload):
@@ -43,7 +50,16 @@ class Share(Payload):
 
     name: str
     times: int
-    """Model calls; of a tool: its calls."""
+    """Model calls; of a tool: its calls. Sandbox time counts as none."""
+    microdollars: int
+
+
+class TimeUsed(Payload):
+    """What sandboxes cost on a day of a phase."""
+
+    day: date
+    phase: str
+    seconds: float
     microdollars: int
 
 
@@ -71,7 +87,9 @@ class Receipt(Payload):
     lost_microdollars: int
     """The part of it that bought nothing."""
     open_microdollars: int
-    """Set aside for a call under way; no part of what is spent."""
+    """Set aside for a call under way and the sandbox time after it; no part of what is spent."""
+    sandbox_microdollars: int
+    """The part of what is spent that was sandbox time."""
     cache_savings_microdollars: int
     """What the cached input would have cost uncached, less what it cost; below zero: caching cost more."""
     input_tokens: int
@@ -85,6 +103,8 @@ class Receipt(Payload):
     by_day: tuple[Share, ...]
     by_price: tuple[Share, ...]
     """By model and price list."""
+    sandbox_time: tuple[TimeUsed, ...]
+    """Comes to `sandbox_microdollars`."""
     waste: tuple[Waste, ...]
 
 
@@ -92,22 +112,25 @@ def receipt_of(entries: Sequence[Entry], **about: str) -> Receipt:
     """Add up a build's rows; `about` names the build."""
     paid = [entry for entry in entries if entry.state in ("settled", "lost")]
     lost = [entry for entry in paid if entry.state == "lost"]
+    time = [entry for entry in paid if entry.kind == SANDBOX]
     writes, hour_writes = _tokens(paid, "cache_write_tokens"), _tokens(paid, "cache_write_1h_tokens")
     return Receipt(
         **about,
         spent_microdollars=sum(entry.cost for entry in paid),
         lost_microdollars=sum(entry.cost for entry in lost),
         open_microdollars=sum(entry.reserved for entry in entries if entry.state == "reserved"),
+        sandbox_microdollars=sum(entry.cost for entry in time),
         cache_savings_microdollars=sum(saved_by_cache(entry) for entry in paid if entry.state == "settled"),
         input_tokens=_tokens(paid, "input_tokens"),
         cache_write_5m_tokens=writes - hour_writes,
         cache_write_1h_tokens=hour_writes,
         cache_read_tokens=_tokens(paid, "cache_read_tokens"),
         output_tokens=_tokens(paid, "output_tokens"),
-        by_phase=_shares((entry.phase or NO_PHASE, entry.cost) for entry in paid),
-        by_tool=_shares(part for entry in paid for part in by_tool(entry)),
-        by_day=_shares((entry.day.isoformat(), entry.cost) for entry in paid),
-        by_price=_shares((entry.price_id, entry.cost) for entry in paid),
+        by_phase=_shares((entry, entry.phase or NO_PHASE, entry.cost) for entry in paid),
+        by_tool=_shares((entry, *part) for entry in paid for part in by_tool(entry)),
+        by_day=_shares((entry, entry.day.isoformat(), entry.cost) for entry in paid),
+        by_price=_shares((entry, entry.price_id, entry.cost) for entry in paid),
+        sandbox_time=tuple(_time(entry) for entry in time),
         waste=tuple(_waste(entry) for entry in lost),
     )
 
@@ -118,6 +141,8 @@ def by_tool(entry: Entry) -> list[tuple[str, int]]:
     The cost is that of the reply, so this tells what the model was paid to do, not what a tool itself cost;
     a reply that called none is `thinking`.
     """
+    if entry.kind == SANDBOX:
+        return [(SANDBOX_TIME, entry.cost)]
     if entry.state == "lost":
         return [(LOST, entry.cost)]
     tools = entry.tools or (THINKING,)
@@ -127,6 +152,8 @@ def by_tool(entry: Entry) -> list[tuple[str, int]]:
 
 def saved_by_cache(entry: Entry) -> int:
     """Give what cache reads would cost as plain input, less what they cost, less the premium of writes."""
+    if entry.kind != MODEL:
+        return 0
     plain = replace(entry.usage, cache_read_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
     try:
         uncached, cached = (
@@ -137,12 +164,21 @@ def saved_by_cache(entry: Entry) -> int:
     return uncached.microdollars - cached.microdollars
 
 
-def _shares(parts: Iterable[tuple[str, int]]) -> tuple[Share, ...]:
+def _shares(parts: Iterable[tuple[Entry, str, int]]) -> tuple[Share, ...]:
     money, times = Counter[str](), Counter[str]()
-    for name, microdollars in parts:
+    for entry, name, microdollars in parts:
         money[name] += microdollars
-        times[name] += 1
+        times[name] += entry.kind == MODEL
     return tuple(Share(name=name, times=times[name], microdollars=money[name]) for name in money)
+
+
+def _time(entry: Entry) -> TimeUsed:
+    return TimeUsed(
+        day=entry.day,
+        phase=entry.phase or NO_PHASE,
+        seconds=entry.microseconds / 1_000_000,
+        microdollars=entry.cost,
+    )
 
 
 def _waste(entry: Entry) -> Waste:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from activities.sandbox_failures import lost
+from activities.failures import lost
 from activities.sandbox_rows import is_current
 from activities.tables import restore_point_packs, restore_points
 from workflows.files import RestorePoint, TakeSnapshot

@@ -16,11 +16,12 @@ from typing_extensions import override
 
 from activities.failures import classified
 from activities.heartbeat import heartbeating
+from activities.preflight import invalid_template, preflight
 from activities.restore import Restorer
-from activities.sandbox_client import Output
 from activities.sandbox_rows import SandboxRow, SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
-from activities.workspace import QUICK, RunnerFault, Workspace
+from activities.workspace import RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.files import ConnectedSandbox, CreateSandbox, SandboxRef, SandboxStep
@@ -31,23 +32,25 @@ MIN_AGE: Final = timedelta(minutes=30)
 """How old a sandbox must be for the sweep to kill it."""
 MIN_FREE_BYTES: Final = 512 * 1024 * 1024
 """The least free disk that a new sandbox must have."""
-_OLDEST_PYTHON: Final = (3, 8)
-_PREFLIGHT: Final = (
-    'printf "%s\\n" "$HOME"; command -v bash >/dev/null || echo missing bash; '
-    "python3 -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null || echo missing python3"
-)
 
 
 class Sandboxes(ports.Sandboxes):
     """The sandboxes of all builds of this installation."""
 
     def __init__(
-        self, workspace: Workspace, rows: SandboxRows, restorer: Restorer, *, settings: Settings
+        self,
+        workspace: Workspace,
+        rows: SandboxRows,
+        restorer: Restorer,
+        *,
+        time: SandboxTime,
+        settings: Settings,
     ) -> None:
         self._workspace = workspace
         self._client = workspace.client
         self._rows = rows
         self._restorer = restorer
+        self._time = time
         self._installation = settings.installation_id
         self._longest_run = timedelta(seconds=settings.sandbox_longest_run_seconds)
 
@@ -59,6 +62,7 @@ class Sandboxes(ports.Sandboxes):
         Raises InvalidTemplate, SandboxLost when it died while it was made.
         """
         async with heartbeating(), classified():
+            await self._time.renew(request.build_id)
             row = await self._rows.open(request.build_id, role=request.role, generation=request.generation)
             if row.state == "live" and await self._client.is_running(row.sandbox_id):
                 return row.reference
@@ -73,7 +77,9 @@ class Sandboxes(ports.Sandboxes):
         metadata = self._metadata(row)
         key = f"nightshift-{hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:40]}"
         began = datetime.now(UTC)
-        if found := await self._client.find(metadata):
+        found = await self._client.find(metadata)
+        await self._time.begin(row, anew=found is None)
+        if found is not None:
             sandbox_id, began = found.sandbox_id, found.started_at
         else:
             sandbox_id = await self._client.create(key, metadata=metadata)
@@ -95,26 +101,16 @@ class Sandboxes(ports.Sandboxes):
 
     async def _prepare(self, row: SandboxRow, request: CreateSandbox) -> SandboxRef:
         """Put the runner in, look around, restore; only then is the sandbox live."""
-        home = await self._preflight(row.sandbox_id)
+        home = await preflight(self._client, row.sandbox_id)
         sandbox = row.reference.model_copy(update={"home": home, "workspace": f"{home}/workspace"})
         found = await self._workspace.ship(sandbox)
         if int(found["free_bytes"]) < MIN_FREE_BYTES:
-            raise _invalid_template(f"it has only {found['free_bytes']} bytes of free disk", "a larger disk")
+            raise invalid_template(f"it has only {found['free_bytes']} bytes of free disk", "a larger disk")
         sandbox = sandbox.model_copy(update={"home": found["home"], "workspace": found["workspace"]})
         if request.restore_point is not None:
             await self._restorer.restore(sandbox, request.restore_point, source_only=request.source_only)
         await self._rows.note(row, state="live", home=sandbox.home, workspace=sandbox.workspace)
         return sandbox
-
-    async def _preflight(self, sandbox_id: str) -> str:
-        """Ask for the home directory with nothing but a shell; raises InvalidTemplate with the fix."""
-        try:
-            output = await self._client.run(sandbox_id, _PREFLIGHT, within=QUICK)
-        except ApplicationError as error:
-            if error.non_retryable and error.type != FailureType.SANDBOX_LOST:
-                raise _invalid_template(f"no command runs in it ({error.message})", "/bin/bash") from None
-            raise
-        return _read_preflight(output)
 
     @override
     @activity.defn
@@ -128,14 +124,17 @@ class Sandboxes(ports.Sandboxes):
             row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
             if row is None or row.state not in {"live", "paused"}:
                 return
+            was_live = row.state == "live"
             try:
-                if row.state == "live":
+                if was_live:
                     row = await self._mark(row, request.sandbox)
                 await self._client.pause(row.sandbox_id)
             except ApplicationError as error:
                 if error.type != FailureType.SANDBOX_LOST:
                     raise
                 log.warning("Sandbox %s was gone before it could be paused.", row.sandbox_id)
+                was_live = False
+            await self._time.end(row, was_running=was_live)
 
     async def _mark(self, row: SandboxRow, sandbox: SandboxRef) -> SandboxRow:
         nonce = uuid.uuid4().hex
@@ -165,8 +164,12 @@ class Sandboxes(ports.Sandboxes):
 
     async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef, *, run_ends: str | None) -> str:
         """Connect and compare; empty when it is the sandbox that was left, as it was left."""
-        if row.state == "live" and not await self._client.is_running(row.sandbox_id):
+        running = await self._client.is_running(row.sandbox_id)
+        if row.state == "live" and not running:
             return "It was paused or stopped without our asking, so its files may be old."
+        if activity.info().attempt == 1:
+            await self._time.renew(row.build_id)
+        await self._time.begin(row, anew=not running)
         answered = await self._client.resume(row.sandbox_id)
         if answered != row.sandbox_id:
             strays = [*row.details.get("strays", []), answered]
@@ -237,6 +240,9 @@ class Sandboxes(ports.Sandboxes):
             if not held and each.started_at < oldest:
                 await self._client.kill(each.sandbox_id)
                 killed.append(each.sandbox_id)
+                if nameless := await self._rows.nameless(each.metadata):
+                    named = await self._rows.note(nameless, state="gone", sandbox_id=each.sandbox_id)
+                    await self._time.end(named)
         return killed
 
     async def _end(self, row: SandboxRow) -> bool:
@@ -247,28 +253,7 @@ class Sandboxes(ports.Sandboxes):
             await self._client.kill(sandbox_id)
         alive = [sandbox_id for sandbox_id in left if await self._client.exists(sandbox_id)]
         state = "gone" if row.state == "doomed" and row.sandbox_id not in alive else row.state
+        if state == "gone" and row.sandbox_id:
+            await self._time.end(row)
         await self._rows.note(row, state=state, strays=[one for one in alive if one != row.sandbox_id])
         return not alive
-
-
-def _read_preflight(output: Output) -> str:
-    lines = output.stdout.split("\n")
-    home = lines[0].strip()
-    if "missing bash" in lines:
-        raise _invalid_template("it has no bash", "bash")
-    if "missing python3" in lines:
-        raise _invalid_template("it has no python3", "python3 (3.8 or newer)")
-    version = tuple(int(part) for part in lines[1].split())
-    if version < _OLDEST_PYTHON:
-        raise _invalid_template(f"its python3 is {'.'.join(map(str, version))}", "python3 (3.8 or newer)")
-    if not home.startswith("/"):
-        raise _invalid_template(f"its home directory is {home!r}", "a user with a home directory")
-    return home
-
-
-def _invalid_template(what: str, fix: str) -> ApplicationError:
-    return ApplicationError(
-        f"The sandbox template cannot be used: {what}. Set E2B_TEMPLATE to a template with {fix}.",
-        type=FailureType.INVALID_TEMPLATE,
-        non_retryable=True,
-    )

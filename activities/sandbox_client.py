@@ -5,7 +5,7 @@ A sandbox that is gone is always `SandboxLost`; a fault that may pass is the pro
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,10 +25,10 @@ from e2b.exceptions import SandboxNotRunningException, SandboxUnreachableExcepti
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.failures import classify
+from activities.failures import classify, lost
 from activities.local_preview import local_preview
 from activities.pace import Pace
-from activities.sandbox_failures import answered, lost
+from activities.sandbox_failures import answered
 from activities.settings import Settings
 from workflows.errors import FailureType
 
@@ -40,6 +40,10 @@ MAX_ATTEMPTS: Final = 4
 """Attempts of an activity after which an unreachable sandbox counts as lost."""
 CREATION_SPACING: Final = timedelta(seconds=0.2)
 """What lies at least between two creations of this worker: E2B allows 5 a second, and says 429 beyond."""
+
+
+Lengthened = Callable[[str, timedelta], Awaitable[None]]
+"""Is told how long a running sandbox lives from now on."""
 
 
 class Output(NamedTuple):
@@ -67,8 +71,11 @@ class _Handle:
 class SandboxClient:
     """One account of the sandbox provider."""
 
-    def __init__(self, settings: Settings, *, grace: timedelta = GRACE) -> None:
+    def __init__(
+        self, settings: Settings, *, grace: timedelta = GRACE, lengthened: Lengthened | None = None
+    ) -> None:
         self._settings = settings
+        self._lengthened = lengthened
         self._grace = grace
         self._handles: dict[str, _Handle] = {}
         self._api = _api_params(settings)
@@ -80,13 +87,13 @@ class SandboxClient:
         async with self._guarded(""):
             sandbox = await AsyncSandbox.create(
                 template=self._settings.e2b_template or None,
-                timeout=int(self._session.total_seconds()),
+                timeout=int(self._settings.sandbox_session.total_seconds()),
                 metadata=metadata,
                 lifecycle={"on_timeout": "pause", "auto_resume": False},
                 idempotency_key=key,
                 **self._api,
             )
-        self._keep(sandbox, datetime.now(UTC) + self._session)
+        self._keep(sandbox, datetime.now(UTC) + self._settings.sandbox_session)
         return sandbox.sandbox_id
 
     async def all(self, metadata: dict[str, str]) -> list[Listed]:
@@ -137,9 +144,9 @@ class SandboxClient:
         """
         self._handles.pop(sandbox_id, None)
         async with self._guarded(sandbox_id):
-            timeout = int(self._session.total_seconds())
+            timeout = int(self._settings.sandbox_session.total_seconds())
             sandbox = await AsyncSandbox.connect(sandbox_id, timeout=timeout, **self._api)
-        self._keep(sandbox, datetime.now(UTC) + self._session)
+        self._keep(sandbox, datetime.now(UTC) + self._settings.sandbox_session)
         return sandbox.sandbox_id
 
     async def pause(self, sandbox_id: str) -> None:
@@ -199,11 +206,6 @@ class SandboxClient:
                 return url
         raise lost(sandbox_id, "the provider does not know it")
 
-    @property
-    def _session(self) -> timedelta:
-        settings = self._settings
-        return timedelta(seconds=min(settings.sandbox_timeout_seconds, settings.sandbox_longest_run_seconds))
-
     def _keep(self, sandbox: AsyncSandbox, end_at: datetime) -> AsyncSandbox:
         self._handles[sandbox.sandbox_id] = _Handle(sandbox, end_at)
         return sandbox
@@ -217,7 +219,7 @@ class SandboxClient:
         if handle and handle.end_at - datetime.now(UTC) >= needed:
             return handle.sandbox
         longest = timedelta(seconds=self._settings.sandbox_longest_run_seconds)
-        seconds = int(min(max(self._session, needed), longest).total_seconds())
+        seconds = int(min(max(self._settings.sandbox_session, needed), longest).total_seconds())
         async with self._guarded(sandbox_id):
             if await self._end_of(sandbox_id) is None:
                 raise lost(sandbox_id, "it is not running")
@@ -228,6 +230,8 @@ class SandboxClient:
             end_at = await self._end_of(sandbox_id)
             if end_at is None:
                 raise lost(sandbox_id, "it is not running")
+        if self._lengthened is not None:
+            await self._lengthened(sandbox_id, end_at - datetime.now(UTC))
         return self._keep(sandbox, end_at)
 
     @asynccontextmanager

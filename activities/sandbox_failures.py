@@ -9,15 +9,6 @@ from activities.failures import classify, mask
 from workflows.errors import FailureType
 
 
-def lost(sandbox_id: str, reason: str) -> ApplicationError:
-    """Make the failure that has the build restored into another sandbox; never retried."""
-    return ApplicationError(
-        f"Sandbox {sandbox_id or '(new)'} is lost: {reason}. The build goes on in a restored one.",
-        type=FailureType.SANDBOX_LOST,
-        non_retryable=True,
-    )
-
-
 def answered(error: SandboxException) -> ApplicationError:
     """Judge what the provider answered, by its status."""
     status, said = error.status_code or 0, mask(str(error))[:200]

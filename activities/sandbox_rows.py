@@ -107,6 +107,15 @@ class SandboxRows:
                 connection, and_(sandboxes.c.build_id == build_id, sandboxes.c.sandbox_id == sandbox_id)
             )
 
+    async def nameless(self, metadata: Mapping[str, str]) -> SandboxRow | None:
+        """Give the row that asked for a sandbox with this metadata, if it never learnt the id."""
+        build_id, role, generation = (metadata.get(key, "") for key in ("build", "role", "generation"))
+        if not generation.isdigit():
+            return None
+        async with self._engine.connect() as connection:
+            asked = _is(build_id, role, int(generation))
+            return await _one(connection, and_(asked, sandboxes.c.sandbox_id == ""))
+
     async def of_build(self, build_id: str) -> list[SandboxRow]:
         """Give every row of a build."""
         query = select(sandboxes).where(sandboxes.c.build_id == build_id)

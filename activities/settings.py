@@ -1,6 +1,8 @@
 """Settings: the one reader of the environment. Knows names and defaults, opens nothing."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -23,6 +25,12 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "aws_secret_access_key": key,
 }
 """Field → what makes one form of the forms that people write, or raises a ValueError without the value."""
+E2B_PRICE = Decimal("30.25")
+"""Microdollars a second of E2B's default template, 2 vCPU and 512 MiB: $0.000014 a vCPU, $0.0000045 a GiB.
+
+Its public list of 2026-11, https://e2b.dev/docs/faq/calculate-sandbox-price; a paused sandbox costs nothing.
+"""
+_NUMBERS: Mapping[object, str] = {int: "whole number", Decimal | None: "number"}
 LONGEST_VALUE = 100
 """Characters of a wrong value that are shown."""
 
@@ -75,6 +83,8 @@ class Settings(BaseSettings):
     """How long a sandbox lives unless lengthened, seconds."""
     sandbox_longest_run_seconds: Annotated[int, Field(ge=1_800, le=86_400)] = 86_400
     """How long the provider lets a sandbox run without a pause, seconds: 86400 on E2B's Pro, 3600 on Base."""
+    sandbox_microdollars_per_second: Annotated[Decimal | None, Field(ge=0, le=1_000_000)] = None
+    """What a running sandbox costs; none: E2B's list price, and 0 for the local stand-in."""
     installation_id: Annotated[str, Field(validation_alias="NIGHTSHIFT_INSTALLATION_ID")] = "local"
     """Marks what this installation created, for sweeping."""
     allow_unisolated: Annotated[bool, Field(validation_alias="NIGHTSHIFT_ALLOW_UNISOLATED")] = False
@@ -85,6 +95,18 @@ class Settings(BaseSettings):
     """The sandbox is the local stand-in; set by the stack."""
     default_model: str = "claude-sonnet-5-5"
     """The coder's model where neither user nor plan names one."""
+
+    @property
+    def price_of_sandbox(self) -> Decimal:
+        """What a second of a running sandbox costs, microdollars."""
+        if self.sandbox_microdollars_per_second is not None:
+            return self.sandbox_microdollars_per_second
+        return Decimal(0) if self.local_sandbox else E2B_PRICE
+
+    @property
+    def sandbox_session(self) -> timedelta:
+        """How long a sandbox lives from its creation, resume or lengthening."""
+        return timedelta(seconds=min(self.sandbox_timeout_seconds, self.sandbox_longest_run_seconds))
 
     @field_validator(*FORMS, mode="before")
     @classmethod
@@ -134,9 +156,9 @@ def _line(fields: Mapping[str, FieldInfo], found: Mapping[str, Any]) -> tuple[st
 def _allowed(field: FieldInfo) -> str:
     if field.annotation is bool:
         return "it can be true or false"
-    if field.annotation is not int:
+    if (number := _NUMBERS.get(field.annotation)) is None:
         return "it must be a text"
     bounds = [
         str(getattr(one, side)) for one in field.metadata for side in ("ge", "le") if hasattr(one, side)
     ]
-    return "it must be a whole number" + (f" from {' to '.join(bounds)}" if bounds else "")
+    return f"it must be a {number}" + (f" from {' to '.join(bounds)}" if bounds else "")

@@ -59,6 +59,7 @@ builds = sa.Table(
     words("preview_url"),
     words("workspace"),
     words("start_command"),
+    words("namespace_id"),
     count("spent"),
     sa.Column("wake_at", sa.DateTime(timezone=True), nullable=True),
     moment("started_at"),
@@ -151,6 +152,8 @@ sandboxes = sa.Table(
     sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'")),
     moment(),
     moment("changed_at"),
+    sa.Column("billed_until", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("runs_until", sa.DateTime(timezone=True), nullable=True),
     sa.Index(None, "state"),
 )
 

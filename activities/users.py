@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.exceptions import ApplicationError
 
+from activities.lifecycles import is_offered, offered_models
 from activities.money_tables import LIMITS, plan_tiers, switches, users
-from activities.prices import is_priced
 from activities.settings import Settings
 from workflows.errors import FailureType
 
@@ -35,7 +35,7 @@ class User:
     default_models: dict[str, str]
     """The plan's: role → model."""
     allowed_models: list[str] | None
-    """None: every model that has a price."""
+    """None: every model that can be had."""
     suspended: bool
     concurrent_builds: int
     """Builds at once, sleeping ones too: the user's own number, else the plan's; so the next two."""
@@ -54,18 +54,20 @@ async def load_user(connection: AsyncConnection, user_id: str) -> User:
     return found
 
 
-def resolve_llm_config(user: User, role: str, *, settings: Settings, wanted: str = "") -> str:
+def resolve_llm_config(user: User, role: str, *, settings: Settings, on: date, wanted: str = "") -> str:
     """Give the model: what was asked for, else an admin's override, the plan's default, the settings'.
 
-    Raises UnknownModel, naming the models that the user may choose.
+    Raises UnknownModel, naming the models that the user may choose on that day.
     """
     override = user.override_models.get(role, "")
     model = wanted or override or user.default_models.get(role, "") or settings.default_model
     allowed = user.allowed_models
-    if not is_priced(model) or not (allowed is None or model in allowed or model == override):
-        choices = ", ".join(allowed) if allowed is not None else "every model with a known price"
+    if not is_offered(model, on=on) or not (allowed is None or model in allowed or model == override):
+        offered = offered_models(on)
+        choices = offered if allowed is None else [each for each in allowed if is_offered(each, on=on)]
         raise ApplicationError(
-            f"model: {model!r} is not available on the plan {user.tier!r}. Choose one of: {choices}.",
+            f"model: {model!r} is retired, unknown or not available on the plan {user.tier!r}. "
+            f"Choose one of: {', '.join(choices)}.",
             type=FailureType.UNKNOWN_MODEL,
             non_retryable=True,
         )

@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("say", help="say something to the agent")
     one.add_argument("id", help="workflow id")
     one.add_argument("text")
+    one = commands.add_parser("model", help="change the model of a running build from its next call on")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("model", metavar="MODEL", help="e.g. claude-haiku-5-5, or `plan` for the plan's")
     one = commands.add_parser("stop", help="end a build; its files are saved")
     one.add_argument("id", help="workflow id")
     one.add_argument("text", nargs="?", default="", help="the reason")
@@ -97,6 +100,8 @@ def command_of(name: str) -> Command:
         return getattr(module, name)
     if name in ("add", "admin", "switch"):
         return getattr(importlib.import_module("starter.admin"), name)
+    if name == "model":
+        return importlib.import_module("starter.changes").model
     if name in ("receipt", "quote"):
         return getattr(importlib.import_module("starter.money"), name)
     from starter import commands

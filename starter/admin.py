@@ -4,20 +4,20 @@ import secrets
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from rich.console import Console
-from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.accounts import Account, Accounts, UnknownUser
-from activities.billing_cycle import cycle_of, local_day
-from activities.prices import is_priced, priced_models
+from activities.billing_cycle import cycle_of, is_zone, local_day
+from activities.lifecycles import is_offered, offered_models
 from activities.settings import Settings
 from activities.waking import wake_builds
 from starter.amounts import PLAN, exact, limit_of, microdollars_of, one_of, renewal_of, zone_of
 from starter.attach import attach
-from starter.commands import Handle, say_command
+from starter.changes import BuildEnded, change_build, say_update
 from starter.requests import UnusableRequest
 from starter.rows import open_rows
 
@@ -55,7 +55,7 @@ async def _edit(given: Namespace, accounts: Accounts, at: datetime) -> Account:
     if given.edit == "show":
         return await accounts.show(user, at=at)
     if given.edit == "model":
-        model = "" if given.value == PLAN else known_model(given.value)
+        model = "" if given.value == PLAN else known_model(given.value, on=at.date())
         return await accounts.override_model(user, given.role, model, at=at)
     if given.edit == "tier":
         tiers = await accounts.tiers()
@@ -83,10 +83,12 @@ def _values(given: Namespace, account: Account, at: datetime) -> dict[str, objec
             return {"suspended": given.edit == "suspend"}
 
 
-def known_model(name: str) -> str:
-    """Check that a model has a price; raises UnusableRequest with the list."""
-    known = priced_models()
-    return name if is_priced(name) else one_of(name, known, what="MODEL", listed=known)
+def known_model(name: str, *, on: date) -> str:
+    """Check that a model can be had; raises UnusableRequest with the list."""
+    if not is_offered(name, on=on):
+        known = ", ".join(offered_models(on))
+        raise UnusableRequest(f"MODEL: {name!r} is retired or not known. Choose one of: {known}.")
+    return name
 
 
 def lines_of(account: Account) -> list[str]:
@@ -96,7 +98,7 @@ def lines_of(account: Account) -> list[str]:
     models = ", ".join(f"{role} {model}" for role, model in user.override_models.items())
     return [
         f"{user.id}: plan {user.tier}" + (", suspended" if user.suspended else ""),
-        f"budget {exact(user.cycle_budget)} a cycle, renews {renewal}, time zone {user.timezone}",
+        f"budget {exact(user.cycle_budget)} a cycle, renews {renewal}, time zone {_told_zone(user.timezone)}",
         f"today {exact(balance.left)} left of {exact(balance.allowance)}",
         f"{account.open_builds} of {user.concurrent_builds} builds at once",
         f"{user.builds_a_day} builds a day, {user.tool_calls} tool calls each",
@@ -104,37 +106,28 @@ def lines_of(account: Account) -> list[str]:
     ]
 
 
+def _told_zone(name: str) -> str:
+    """A zone that was written into the row by hand may be none."""
+    return name if is_zone(name) else f"{name!r}, which is none: UTC is used"
+
+
 async def add(given: Namespace, console: Console) -> int:
     """Add money to the day of a user, or of a build's user by the build's own update."""
     amount = microdollars_of(given.amount)
     client, environment = await attach()
     try:
-        described = await client.get_workflow_handle(given.id).describe()
+        await change_build(client, given.id, "add_budget", amount)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         return await _add_to_user(given.id, amount, client, environment, console)
-    ended = described.status.name.lower() if described.status else "unknown"
-    await _add_to_build(client, given.id, amount, ended)
-    console.print(f"added {exact(amount)} to the day of the user of {given.id}, and woke their builds")
-    words = ("--workflow-id", given.id, "--name", "add_budget", "--input", str(amount))
-    say_command(console, "workflow", "update", "execute", *words)
-    return 0
-
-
-async def _add_to_build(client: Client, workflow_id: str, amount: int, ended: str) -> None:
-    handle: Handle = client.get_workflow_handle(workflow_id)
-    try:
-        await handle.execute_update("add_budget", amount)  # pyright: ignore[reportUnknownMemberType] SDK signature
-    except WorkflowUpdateFailedError as error:
-        raise UnusableRequest(f"The build refused it: {error.cause}. Nothing was added.") from None
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
+    except BuildEnded as error:
         raise UnusableRequest(
-            f"{workflow_id} has ended ({ended}), so nothing was added. Add to its user instead: "
-            "`python -m starter add USER AMOUNT`."
+            f"{error} Add to its user instead: `python -m starter add USER AMOUNT`."
         ) from None
+    console.print(f"added {exact(amount)} to the day of the user of {given.id}, and woke their builds")
+    say_update(console, given.id, "add_budget", amount)
+    return 0
 
 
 async def _add_to_user(

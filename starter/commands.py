@@ -18,7 +18,7 @@ from starter.requests import UnusableRequest, check_size, headline_of, read_requ
 from workflows.files import ProofReport, ServePreview
 from workflows.models import BuildResult, BuildStatus, TimelineEntry
 from workflows.options import WORKFLOW_TASK
-from workflows.texts import dollars
+from workflows.texts import dollars, spent_of
 
 Handle = WorkflowHandle[object, object]
 OWN_SERVER = ("address", "namespace", "profile")
@@ -137,8 +137,8 @@ async def status(given: Namespace, console: Console) -> int:
     work = f"{found.turns} turns, {found.tool_calls} of {found.max_tool_calls} tool calls"
     console.print(", ".join(filter(None, (found.build_version, work))))
     console.print(
-        f"spent {dollars(found.spent_microdollars)}; today {dollars(found.left_microdollars)} left "
-        f"of {dollars(found.allowance_microdollars)}"
+        f"spent {spent_of(found.spent_microdollars, found.sandbox_microdollars)}; "
+        f"today {dollars(found.left_microdollars)} left of {dollars(found.allowance_microdollars)}"
     )
     if found.wake_at:
         console.print(f"wakes at {found.wake_at:%Y-%m-%d %H:%M} UTC")

@@ -51,12 +51,14 @@ def print_receipt(found: Receipt, console: Console) -> None:
         ("price", found.by_price),
     ):
         console.print(_table(title, shares))
+    if found.sandbox_time:
+        console.print(_time_table(found))
     for each in found.waste:
         place = f"turn {each.turn}, attempt {each.attempt}" if each.turn else "an attempt"
         line = f"lost {exact(each.microdollars)} on {each.day}, {place}: {each.why or 'no reason is known'}"
         console.print(line, markup=False, soft_wrap=True)
     if found.open_microdollars:
-        console.print(f"set aside for a call under way: {exact(found.open_microdollars)}", soft_wrap=True)
+        console.print(f"set aside for what is under way: {exact(found.open_microdollars)}", soft_wrap=True)
     savings = exact(found.cache_savings_microdollars)
     console.print(f"the cache saved {savings}, after what writing to it cost", soft_wrap=True)
 
@@ -69,6 +71,18 @@ def _table(title: str, shares: tuple[Share, ...]) -> Table:
     table.add_column("dollars", footer=total, justify="right", no_wrap=True)
     for share in shares:
         table.add_row(share.name.replace("[", r"\["), str(share.times), exact(share.microdollars))
+    return table
+
+
+def _time_table(found: Receipt) -> Table:
+    table = Table(show_footer=True, box=None)
+    table.add_column("sandbox time", footer="sum", overflow="fold")
+    table.add_column("day")
+    table.add_column("seconds", justify="right")
+    table.add_column("dollars", footer=exact(found.sandbox_microdollars), justify="right", no_wrap=True)
+    for each in found.sandbox_time:
+        phase, money = each.phase.replace("[", r"\["), exact(each.microdollars)
+        table.add_row(phase, each.day.isoformat(), f"{each.seconds:.1f}", money)
     return table
 
 
@@ -107,6 +121,8 @@ def print_quote(found: Quote, console: Console) -> None:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     money = found.spent_microdollars
     table.add_row("dollars", exact(money.median), exact(money.high))
+    time = found.sandbox_microdollars
+    table.add_row("of it sandbox time", exact(time.median), exact(time.high))
     table.add_row("turns", str(found.turns.median), str(found.turns.high))
     table.add_row("days", str(found.days.median), str(found.days.high))
     console.print(table)

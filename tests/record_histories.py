@@ -9,11 +9,12 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
@@ -120,6 +121,21 @@ async def unproven(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def changed(on: Bench, world: World) -> WorkflowHandle:
+    """Asleep, it is given another model, a wrong amount of money and then a right one, which wakes it."""
+    midnight = await on.environment.get_current_time() + timedelta(days=300)
+    world.replies = iter([acts(call("bash", "one")), refused(Refusal.SPENT, midnight), done()])
+    handle = await on.start()
+    with on.environment.auto_time_skipping_disabled():
+        await world.shows("SLEEPING")
+        await handle.execute_update("set_model", "claude-haiku-5-5", id="another-model")
+        with suppress(WorkflowUpdateFailedError):
+            await handle.execute_update("add_budget", -5, id="less")
+        await handle.execute_update("add_budget", 5_000_000, id="more")
+        await ready(handle)
+    return handle
+
+
 async def retried(on: Bench, world: World) -> WorkflowHandle:
     """Activities that fail in passing."""
     world.faults = {
@@ -141,6 +157,23 @@ async def renewed(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def dear(on: Bench, world: World) -> WorkflowHandle:
+    """Asleep, the model is changed and it looks at once; too dear for any day, it asks and is resumed.
+
+    `dear-before` is of a time when it slept on under its new model, and ended where it asks now.
+    """
+    midnight = await on.environment.get_current_time() + timedelta(days=300)
+    world.replies = iter([refused(Refusal.SPENT, midnight), refused(Refusal.TOO_DEAR), done()])
+    handle = await on.start()
+    with on.environment.auto_time_skipping_disabled():
+        await world.shows("SLEEPING")
+        await handle.execute_update("set_model", "claude-haiku-5-5")
+        await world.shows("WAITING_FOR_YOU")
+        await handle.signal("resume")
+        await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
@@ -150,6 +183,8 @@ SCENARIOS: dict[str, Scenario] = {
     "interrupted": interrupted,
     "unproven": unproven,
     "retried": retried,
+    "changed": changed,
+    "dear": dear,
     "renewed": renewed,
 }
 

@@ -6,7 +6,8 @@ Money is integer microdollars. The rules are those of the design's section 4.
 from datetime import datetime, timedelta
 
 from workflows.state import Stage
-from workflows.turns import Balance
+from workflows.texts import dollars
+from workflows.turns import Balance, ModelReply
 
 TOLD_CALLS = 8
 """Calls left at which the model is told."""
@@ -22,6 +23,8 @@ SWITCH_WAIT = timedelta(minutes=5)
 """How often a parked build looks at the kill switch again."""
 ASK_WAIT = timedelta(hours=1)
 """How often a build that needs a person looks whether it still does."""
+BREAKER_SHARE = 10
+"""Percent of a day that a call may cost above what was set aside; beyond, our prices are wrong."""
 SHORTEST_SLEEP = timedelta(seconds=1)
 """A midnight that has just passed is not slept on for nothing."""
 
@@ -40,6 +43,12 @@ def wrong_amount(given: object) -> str:
     if given > MOST_ADDED:
         return f"microdollars: more than {MOST_ADDED} cannot be added at once. $5 is 5000000."
     return ""
+
+
+def is_runaway(reply: ModelReply) -> bool:
+    """Tell whether a call passed its reservation so far that the build must stop before the next."""
+    allowance = reply.balance.allowance if reply.balance else 0
+    return 100 * reply.overrun > BREAKER_SHARE * allowance
 
 
 def calls_left(balance: Balance) -> int:
@@ -81,6 +90,16 @@ def note_for(before: Stage, balance: Balance) -> str:
         f"[allowance] Today's allowance is nearly spent; about {calls_left(balance)} more calls fit. "
         "Leave the work running and committed now. You will be put to sleep and go on tomorrow; "
         "do not end your turn unless the whole plan is done."
+    )
+
+
+def too_dear(balance: Balance | None) -> str:
+    """Ask for what makes a call possible that no day can pay."""
+    price = f"up to {dollars(balance.worst_case)}" if balance else "too much"
+    return (
+        f"The next call, made as small as it goes, costs {price}: more than a whole day's allowance. "
+        "Add money to today (`add_budget`), choose a cheaper model (`set_model`), or have the budget raised. "
+        "It looks again after any of these, by `resume`, and every hour."
     )
 
 

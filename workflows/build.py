@@ -131,6 +131,9 @@ class BuildWorkflow(Changing):
         """Think, act, observe; True when the model says that it is done and has heard everyone."""
         state = self.state
         reply = await self._think()
+        if budget.is_runaway(reply):
+            text = f"One call cost {dollars(reply.overrun)} more than was set aside for it."
+            raise BuildFailed(Outcome.BUDGET_EXCEEDED, text)
         following = guard.after_reply(reply)
         if following is guard.Next.REFUSED:
             raise BuildFailed(Outcome.REFUSED, f"The model declined to go on: {reply.preview or 'no reason'}")
@@ -177,7 +180,7 @@ class BuildWorkflow(Changing):
             reply = await heeding(self._start_call(notes), lambda: state.is_interrupted)
         except ActivityError as error:
             if question := asked_by(error):
-                await self._resting.ask(question)
+                await self._resting.ask(question, state.wakes)
                 return None
             if not (state.is_interrupted and was_cut(error)):
                 raise

@@ -16,6 +16,8 @@ from workflows.steering import Steering
 from workflows.texts import dollars
 from workflows.turns import AddMoney, Balance, WakeBuilds
 
+MODEL_WAKES = "set_model wakes"
+"""Marks runs that look again at once when their model was changed; in those before, they slept on."""
 LONGEST_MODEL = 200
 """Characters of a model's id that are looked at."""
 
@@ -51,6 +53,8 @@ class Changing(Steering):
         if self.state.status is Status.STARTING:
             raise self._refused("InvalidModel", "model: the build has not begun. Try again in a moment.")
         self.state.model = await self._choose(model[:LONGEST_MODEL])
+        if workflow.patched(MODEL_WAKES):
+            self.state.wakes += 1
         self._accepted(f"the model is {self.state.model} from the next call on")
         return self.status()
 

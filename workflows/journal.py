@@ -9,7 +9,7 @@ from workflows import options
 from workflows.models import StatusChange
 from workflows.ports import Builds
 from workflows.state import BuildState, Status
-from workflows.texts import dollars
+from workflows.texts import dollars, spent_of
 
 STATUS = SearchAttributeKey.for_keyword("BuildStatus")
 PROJECT = SearchAttributeKey.for_keyword("BuildProject")
@@ -88,7 +88,7 @@ def details(state: BuildState) -> str:
     lines.append(f"{state.turns} turns, {state.tool_calls} of {state.max_tool_calls} tool calls")
     if (balance := state.balance) is not None:
         lines.append(
-            f"spent {dollars(state.spent)}; today {dollars(balance.left)} left "
+            f"spent {spent_of(state.spent, balance.build_sandbox)}; today {dollars(balance.left)} left "
             f"of {dollars(balance.allowance)}"
         )
     if state.wake_at:

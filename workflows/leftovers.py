@@ -19,7 +19,7 @@ class EndedBuild(Payload):
     """The run that its chain began with."""
     workflow_id: str
     how: str
-    """How its last run closed, in Temporal's word: TERMINATED, FAILED, …"""
+    """How its last run closed, in Temporal's word: TERMINATED, FAILED, …; GONE: its server forgot it."""
 
 
 class EndedBuilds(Payload):
@@ -27,7 +27,7 @@ class EndedBuilds(Payload):
 
     builds: tuple[EndedBuild, ...] = ()
     unknown: int = 0
-    """Builds of which the server knows no run; they are left alone."""
+    """Builds of which the server knows no run and which it may not have run; they are left alone."""
 
 
 class Cleared(Payload):
@@ -60,4 +60,4 @@ class JanitorReport(Payload):
     failed: int = 0
     """Builds that could not be cleared; the next round tries again."""
     unknown: int = 0
-    """Builds of which the server knows no run."""
+    """Builds that another server runs, as far as is known."""

@@ -185,6 +185,8 @@ class BuildStatus(Payload):
     tool_calls: int = 0
     max_tool_calls: int = 0
     spent_microdollars: int = 0
+    sandbox_microdollars: int = 0
+    """The part of it that was sandbox time."""
     allowance_microdollars: int = 0
     left_microdollars: int = 0
     wake_at: datetime | None = None
@@ -202,6 +204,8 @@ class ReceiptSoFar(Payload):
     """Settled and lost."""
     by_phase: dict[str, int] = Field(default={})
     """Microdollars; comes to what is spent."""
+    sandbox_microdollars: int = 0
+    """The part of what is spent that was sandbox time."""
     day: date | None = None
     """Local day of the user whose balance follows, which all their builds share."""
     day_allowance_microdollars: int = 0

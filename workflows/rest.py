@@ -22,6 +22,8 @@ from workflows.turns import ModelReply, Refusal
 from workflows.workspace import Workspace
 
 Answer = TypeVar("Answer")
+ASKS = "too dear asks"
+"""Marks runs that ask when a call is dearer than a day; those that began before end."""
 
 
 async def heeding(step: ActivityHandle[Answer], is_over: Callable[[], bool]) -> Answer:
@@ -76,21 +78,19 @@ class Resting:
         heed_stop(state)
 
     async def after(self, reply: ModelReply, wakes: int) -> None:
-        """Rest for the reason that no reply was bought; a wake newer than `wakes` ends it.
-
-        Raises BuildFailed where no amount of sleep would help.
-        """
+        """Rest for the reason that no reply was bought; a wake newer than `wakes` ends it."""
         if reply.refused is Refusal.TOO_DEAR:
-            raise BuildFailed(
-                Outcome.BUDGET_EXCEEDED,
-                "One call costs more than a whole day's allowance. Raise it or choose a cheaper model.",
-            )
+            question = budget.too_dear(reply.balance)
+            if not workflow.patched(ASKS):
+                raise BuildFailed(Outcome.BUDGET_EXCEEDED, question)
+            await self.ask(question, wakes)
+            return
         rest, until = self._rest_for(reply)
         await self._rest(rest, lambda: self._state.wakes > wakes, until)
 
-    async def ask(self, question: str) -> None:
-        """Wait until a person has mended what only they can: a `resume` or `wake` ends it, or an hour."""
-        state, wakes = self._state, self._state.wakes
+    async def ask(self, question: str, wakes: int) -> None:
+        """Wait for what only a person can mend: a wake newer than `wakes` ends it, or an hour."""
+        state = self._state
         state.message = question
         await self._rest(Rest.ASKING, lambda: state.wakes > wakes, workflow.now() + budget.ASK_WAIT)
         state.message = ""

@@ -110,6 +110,7 @@ class Steering:
             tool_calls=state.tool_calls,
             max_tool_calls=state.max_tool_calls,
             spent_microdollars=state.spent,
+            sandbox_microdollars=balance.build_sandbox if balance else 0,
             allowance_microdollars=balance.allowance if balance else 0,
             left_microdollars=balance.left if balance else 0,
             wake_at=state.wake_at,
@@ -127,6 +128,7 @@ class Steering:
         return ReceiptSoFar(
             spent_microdollars=self.state.spent,
             by_phase=self.state.spent_by_phase,
+            sandbox_microdollars=balance.build_sandbox if balance else 0,
             day=balance.day if balance else None,
             day_allowance_microdollars=balance.allowance if balance else 0,
             day_left_microdollars=balance.left if balance else 0,

@@ -23,3 +23,8 @@ def dollars(microdollars: int) -> str:
     """Microdollars as people read them, e.g. `$1.25`; small amounts keep four places."""
     amount = microdollars / 1_000_000
     return f"${amount:.4f}" if 0 < abs(amount) < 0.01 else f"${amount:.2f}"  # noqa: PLR2004 one cent
+
+
+def spent_of(spent: int, sandbox: int) -> str:
+    """What was spent, and where sandboxes cost money, how much of it was theirs; microdollars."""
+    return dollars(spent) + (f" ({dollars(sandbox)} of it sandbox time)" if sandbox else "")

@@ -37,6 +37,8 @@ class Balance(Payload):
     """Next local midnight, UTC."""
     build_spent: int = 0
     """Settled and lost by this build so far."""
+    build_sandbox: int = 0
+    """The part of it that was sandbox time."""
 
     @property
     def left(self) -> int:
@@ -119,6 +121,8 @@ class ModelReply(Payload):
     output_tokens: int = 0
     cost: int = 0
     """Settled, microdollars."""
+    overrun: int = 0
+    """What it cost above its reservation, microdollars."""
     balance: Balance | None = None
     """After settlement, or as it was when refused."""
 

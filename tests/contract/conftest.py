@@ -27,6 +27,7 @@ from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
 from activities.sandbox_rows import SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
@@ -195,7 +196,8 @@ class Bench:
 async def open_bench(
     settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
 ) -> AsyncIterator[Bench]:
-    client = SandboxClient(settings)
+    time = SandboxTime(engine, settings)
+    client = SandboxClient(settings, lengthened=time.lengthened)
     workspace = Workspace(client, runner=archive()[1])
     rows, points, transcript = SandboxRows(engine), RestorePoints(engine), Transcript(engine)
     screenshots, captures = Screenshots(objects, workspace), Captures()
@@ -211,7 +213,7 @@ async def open_bench(
         points=points,
         captures=captures,
         restorer=restorer,
-        sandboxes=Sandboxes(workspace, rows, restorer, settings=settings),
+        sandboxes=Sandboxes(workspace, rows, restorer, time=time, settings=settings),
         snapshots=Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=True),
         tools=Tools(
             workspace,
@@ -221,7 +223,7 @@ async def open_bench(
             progress=Progress(engine),
             events=events,
         ),
-        checks=Checks(workspace, screenshots),
+        checks=Checks(workspace, screenshots, time=time),
         transcript=transcript,
     )
     try:

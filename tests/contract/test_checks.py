@@ -44,7 +44,10 @@ async def run(bench: Bench, step: str, sandbox: SandboxRef, **fields: object) ->
 def hasty(bench: Bench) -> Bench:
     """The bench with checks that wait three seconds for an app."""
     checks = Checks(
-        bench.workspace, Screenshots(bench.objects, bench.workspace), patience=timedelta(seconds=3)
+        bench.workspace,
+        Screenshots(bench.objects, bench.workspace),
+        time=bench.checks._time,
+        patience=timedelta(seconds=3),
     )
     return replace(bench, checks=checks)
 

@@ -177,6 +177,21 @@ async def test_thinking_is_bound_to_its_prefix(model: LocalModel):
         await model.client.messages.create(**request(*tampered, system="Be brief."))
 
 
+@pytest.mark.parametrize("other", ["claude-haiku-5-5", "claude-opus-5"])
+async def test_thinking_is_bound_to_its_model(model: LocalModel, other: str):
+    """Another model, older or newer, refuses it; without the block it takes the conversation."""
+    hello = {"role": "user", "content": "[[script:long turns=2]]"}
+    reply = (await streamed(model, request(hello)))[0].to_dict()["content"]
+    answer = answered(next(block["id"] for block in reply if block["type"] == "tool_use"))
+    with pytest.raises(BadRequestError, match="Invalid `signature` in `thinking` block'"):
+        await model.client.messages.create(
+            **request(hello, {"role": "assistant", "content": reply}, answer, model=other)
+        )
+    plain = {"role": "assistant", "content": [block for block in reply if block["type"] != "thinking"]}
+
+    assert (await model.client.messages.create(**request(hello, plain, answer, model=other))).content
+
+
 async def test_thinking_can_be_hidden_or_off(model: LocalModel):
     """`display: omitted` sends empty signed thinking, `disabled` none, and Opus refuses to turn it off."""
     hello = {"role": "user", "content": "[[script:long turns=2]]"}

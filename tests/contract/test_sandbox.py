@@ -13,6 +13,7 @@ from activities.restore_points import RestorePoints
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
 from activities.sandbox_rows import SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.workspace import Workspace
 from tests.contract.conftest import Bench
@@ -234,7 +235,8 @@ async def test_a_template_without_python_is_refused_with_the_fix(
     client = Bare(settings)
     workspace = Workspace(client, runner=b"")
     restorer = Restorer(workspace, bench.objects, RestorePoints(engine), local_sandbox=True)
-    sandboxes = Sandboxes(workspace, SandboxRows(engine), restorer, settings=settings)
+    time = SandboxTime(engine, settings)
+    sandboxes = Sandboxes(workspace, SandboxRows(engine), restorer, time=time, settings=settings)
     bare = replace(bench, sandboxes=sandboxes)
 
     with pytest.raises(ApplicationError) as caught:

@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.workspace import Workspace
 from tests.contract.conftest import Bench, tools_of
@@ -47,7 +48,8 @@ async def tight(bench: Bench, settings: Settings, tight_server: SandboxServer) -
     )
     workspace = Workspace(SandboxClient(near), runner=archive()[1])
     made = replace(bench, client=workspace.client, workspace=workspace)
-    sandboxes = Sandboxes(workspace, bench.rows, bench.restorer, settings=near)
+    time = SandboxTime(bench.engine, near)
+    sandboxes = Sandboxes(workspace, bench.rows, bench.restorer, time=time, settings=near)
     yield replace(made, tools=tools_of(made), sandboxes=sandboxes)
     for row in await bench.rows.of_build(bench.build_id):
         await workspace.client.kill(row.sandbox_id)

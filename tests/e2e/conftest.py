@@ -23,7 +23,7 @@ from starter.local.stack import Stack, open_stack
 from starter.running import environment_of
 from starter.worker_process import WorkerProcess
 
-OpenWorker = Callable[[], AbstractAsyncContextManager[WorkerProcess]]
+OpenWorker = Callable[..., AbstractAsyncContextManager[WorkerProcess]]
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,9 @@ def open_worker(everything: Everything) -> OpenWorker:
     """Starts worker processes."""
 
     @asynccontextmanager
-    async def start() -> AsyncIterator[WorkerProcess]:
-        worker = WorkerProcess(
-            everything.client, everything.environment, log=everything.data / "worker.log", say=print
-        )
+    async def start(**settings: str) -> AsyncIterator[WorkerProcess]:
+        environment = everything.environment | settings
+        worker = WorkerProcess(everything.client, environment, log=everything.data / "worker.log", say=print)
         await worker.start()
         try:
             yield worker

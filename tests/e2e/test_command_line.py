@@ -7,6 +7,7 @@ import sys
 import urllib.request
 
 import pytest
+from sqlalchemy import text
 from temporalio.client import WorkflowFailureError
 
 from starter.attach import DATA_VARIABLE
@@ -158,6 +159,54 @@ async def _until_prepared(handle) -> None:
     async with asyncio.timeout(60):
         while (await handle.query("status"))["stage"] == "STARTING":
             await asyncio.sleep(0.05)
+
+
+WRONG_UPDATES = (
+    ("add_budget", "-5", "adds nothing"),
+    ("add_budget", "0", "adds nothing"),
+    ("add_budget", "1" + "0" * 30, "cannot be added at once"),
+    ("add_budget", "1e30", "no whole number"),
+    ("add_budget", "2.5", "no whole number"),
+    ("add_budget", '"5"', "no whole number"),
+    ("add_budget", "null", "no whole number"),
+    ("set_model", '"gpt-9"', "Choose one of: claude-haiku-5-5"),
+    ("set_model", '"claude-2"', "Choose one of: claude-haiku-5-5"),
+    ("set_model", "5", "give the id of a model as a text"),
+    ("set_limit", '{"max_tool_calls": -1}', "max_tool_calls"),
+)
+MONEY = "SELECT coalesce(sum(added), 0) FROM days WHERE user_id = 'careful'"
+
+
+@pytest.mark.usefixtures("worker")
+async def test_wrong_updates_by_the_stock_cli_change_nothing(everything, database):
+    """Each fails with the reason, which stands in the build's details too; an ended build takes none."""
+    request = {"idea": "x", "user": "careful"}
+    handle = await everything.client.start_workflow(
+        "BuildWorkflow", request, id="careful", task_queue="builds", start_signal="pause"
+    )
+    async with asyncio.timeout(60):
+        while (before := await handle.query("status"))["status"] != "PAUSED":
+            await asyncio.sleep(0.05)
+    answers = [(await _update(everything, name, given), word) for name, given, word in WRONG_UPDATES[:-1]]
+    details = await handle.query("__temporal_workflow_metadata")
+    limit = await _update(everything, *WRONG_UPDATES[-1][:2])
+    after = await handle.query("status")
+    await handle.terminate()
+    late = await _update(everything, "add_budget", "5000000")
+    async with database.connect() as connection:
+        added = (await connection.execute(text(MONEY))).scalar_one()
+
+    for (code, told), word in [*answers, (limit, WRONG_UPDATES[-1][2])]:
+        assert (1, True) == (code, word in told), told
+    assert f"refused: model: {WRONG_UPDATES[-2][2]}" in str(details)
+    assert (before, 0) == (after, added)
+    assert (1, True) == (late[0], "already completed" in late[1]), late
+
+
+async def _update(everything, name: str, given: str) -> tuple[int, str]:
+    return await everything.temporal(
+        "workflow", "update", "execute", "--workflow-id", "careful", "--name", name, "--input", given
+    )
 
 
 async def test_bytes_that_are_no_text_are_taken(everything):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,9 @@ from starter.worker_process import WorkerProcess
 from workflows.models import BuildResult
 
 TURNS = 3
-NEWEST = "SELECT state, input_tokens, id FROM ledger WHERE build_id = :b ORDER BY id DESC LIMIT 1"
+NEWEST = """SELECT state, input_tokens, id FROM ledger
+    WHERE build_id = :b AND kind = 'model' ORDER BY id DESC LIMIT 1"""
+PRICED = {"SANDBOX_MICRODOLLARS_PER_SECOND": "30.25"}
 BLOCKED = """SELECT count(*) FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND query LIKE :table AND query NOT LIKE '%pg_stat_activity%'"""
 
@@ -111,19 +114,24 @@ MOMENTS: list[tuple[Moment, int, str]] = [
 
 
 async def test_killed_at_each_moment_of_a_purchase(everything, open_worker, model_control, database):
-    """Each attempt that dies before its commit is lost, the one after it is not bought again, all add up."""
+    """Each attempt that dies before its commit is lost, the one after it is not bought again, all add up.
+
+    The sandbox runs on while workers die: its seconds are paid once, those between two workers too.
+    """
     request = {"idea": f"[[script:long turns={TURNS}]]", "project": "killed-purchase", "user": "killed-user"}
     handle = await start_build(everything.client, request, "killed-purchase")
+    began = time.monotonic()
     build_id = handle.first_execution_run_id
     purchase = Purchase(model_control, database, build_id)
     for moment, events, _ in MOMENTS:
         await purchase.hold(events)
-        async with open_worker() as worker:
+        async with open_worker(**PRICED) as worker:
             await moment(purchase, worker)
         await purchase.release()
-    async with open_worker():
+    async with open_worker(**PRICED):
         result = BuildResult.model_validate(await handle.result())
-    entries = await entries_of(database, build_id)
+    everything_booked = await entries_of(database, build_id)
+    entries = [entry for entry in everything_booked if entry["kind"] == "model"]
     requests = (await model_control.get("/_control/requests?last=1000")).json()["requests"]
 
     assert "READY" == result.status
@@ -136,8 +144,12 @@ async def test_killed_at_each_moment_of_a_purchase(everything, open_worker, mode
     worst, *heard = [entry for entry in entries if entry["state"] == "lost"]
     assert worst["cost"] == worst["reserved"]
     assert all(0 < entry["cost"] <= entry["reserved"] for entry in heard)
-    assert result.spent_microdollars == sum(entry["cost"] for entry in entries)
-    assert result.spent_microdollars == (await spent_of(database, build_id))
+    assert sum(entry["cost"] for entry in everything_booked) == (await spent_of(database, build_id))
+    assert sum(entry["cost"] for entry in entries) < result.spent_microdollars
+    assert {"settled", "lost", "released"} == {entry["state"] for entry in everything_booked}
+    seconds = sum(entry["microseconds"] for entry in everything_booked) / 1_000_000
+    worked = (entries[-1]["opened_at"] - entries[0]["opened_at"]).total_seconds()
+    assert worked <= seconds <= time.monotonic() - began
 
 
 async def entries_of(engine: AsyncEngine, build_id: str) -> list[dict[str, Any]]:

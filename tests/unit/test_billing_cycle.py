@@ -1,12 +1,14 @@
 """Days and cycles follow the user's own calendar."""
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import available_timezones
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activities.billing_cycle import (
+    LONGEST_CYCLE,
     Cycle,
     cycle_of,
     daily_allowance,
@@ -119,3 +121,64 @@ def test_no_day_before_could_have_paid(day, renews_on, left, needed):
 def test_a_day_begins_at_its_local_midnight(day: date, timezone: str, expected: datetime):
     """From +14 to -12, in summer and winter; where clocks skip midnight, at the moment they do."""
     assert expected == midnight_of(day, timezone=timezone)
+
+
+ZONES = sorted(available_timezones())
+DAYS = st.dates(date(2000, 1, 1), date(2037, 12, 30))
+
+
+@given(zone=st.sampled_from(ZONES), day=DAYS)
+@example(zone="America/Sao_Paulo", day=date(2018, 11, 4))
+@example(zone="Asia/Beirut", day=date(2027, 3, 28))
+@example(zone="Africa/Cairo", day=date(2027, 4, 30))
+@example(zone="America/Havana", day=date(2027, 11, 7))
+@example(zone="Pacific/Apia", day=date(2011, 12, 30))
+def test_a_midnight_is_where_the_day_changes(zone: str, day: date):
+    """Just before it is an earlier day, from it on this one, or the next where a zone left this one out."""
+    midnight = midnight_of(day, timezone=zone)
+    left_out = local_day(midnight, timezone=zone) > day
+
+    assert local_day(midnight - timedelta(microseconds=1), timezone=zone) < day
+    assert local_day(midnight, timezone=zone) in ((day + timedelta(days=1),) if left_out else (day,))
+    assert (
+        midnight <= next_midnight(day, timezone=zone) == midnight_of(day + timedelta(days=1), timezone=zone)
+    )
+    assert next_midnight(day, timezone=zone) - midnight <= timedelta(hours=26)
+    assert left_out == (next_midnight(day, timezone=zone) == midnight)
+
+
+@given(day=DAYS, renews_on=st.none() | st.dates(date(2000, 1, 1), date(2037, 12, 31)))
+@example(day=date(2028, 2, 29), renews_on=date(2026, 1, 29))
+@example(day=date(2027, 2, 28), renews_on=date(2026, 1, 29))
+@example(day=date(2028, 2, 29), renews_on=date(2026, 1, 30))
+@example(day=date(2027, 2, 28), renews_on=date(2026, 1, 31))
+@example(day=date(2028, 3, 1), renews_on=date(2028, 2, 29))
+def test_cycles_follow_each_other_without_a_gap(day: date, renews_on: date | None):
+    """Each day is in one; it renews on its day of the month, or on the last where there is no such day."""
+    cycle = cycle_of(day, renews_on=renews_on)
+    anchor = renews_on.day if renews_on else 1
+    last = (cycle.renewal.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+
+    assert cycle.start <= day < cycle.renewal
+    assert cycle == cycle_of(cycle.start, renews_on=renews_on)
+    assert cycle.renewal == cycle_of(cycle.renewal, renews_on=renews_on).start
+    assert cycle.start == cycle_of(cycle.start - timedelta(days=1), renews_on=renews_on).renewal
+    assert min(anchor, last.day) == cycle.renewal.day
+    assert 28 <= (cycle.renewal - cycle.start).days <= LONGEST_CYCLE
+
+
+@given(
+    begin=DAYS,
+    renews_on=st.none() | st.dates(date(2024, 1, 1), date(2030, 1, 1)),
+    budget=st.integers(0, 10**9),
+    shares=st.lists(st.integers(0, 100), min_size=31, max_size=31),
+)
+def test_a_cycle_never_gives_more_than_its_budget(begin, renews_on, budget, shares):
+    """Whatever share of each day is spent; who spends every day all of it has spent the whole budget."""
+    cycle, spent = cycle_of(begin, renews_on=renews_on), 0
+    for day in range((cycle.renewal - cycle.start).days):
+        left = (cycle.renewal - cycle.start).days - day
+        spent += daily_allowance(cycle_budget=budget, spent=spent, days_left=left) * shares[day] // 100
+
+    assert spent <= budget
+    assert spent == budget or min(shares[: (cycle.renewal - cycle.start).days]) < 100

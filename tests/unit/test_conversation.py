@@ -153,6 +153,27 @@ def test_reply_without_content_is_not_sent():
     assert [each["role"] for each in render(path, dump(words("b"))).messages] == ["user", "user"]
 
 
+def test_thinking_of_other_models_is_not_sent():
+    """It is left out of their replies, whole replies of nothing else too; one's own stays as it came."""
+    thought = {"type": "thinking", "thinking": "hm", "signature": "x"}
+    hidden = {"type": "redacted_thinking", "data": "x"}
+    path = [
+        ROOT,
+        row(2, "user", words("a")),
+        row(3, "assistant", [thought, *words("b")]),
+        row(4, "user", words("c")),
+        row(5, "assistant", [hidden]),
+        row(6, "user", words("d")),
+        row(7, "assistant", [thought, hidden, *words("e")]),
+    ]
+    sent = render(path, dump(words("f")), foreign={3, 5}).messages
+
+    assert ["user", "assistant", "user", "user", "assistant", "user"] == [each["role"] for each in sent]
+    assert [words("b"), [thought, hidden, *words("e")]] == [
+        each["content"] for each in sent if each["role"] == "assistant"
+    ]
+
+
 def test_results_come_in_call_order_before_notes():
     """Results in the order of the calls, whatever finished first; then each note that says something."""
     results = {"t2": result("t2"), "t1": result("t1")}

@@ -9,8 +9,8 @@ from activities.prices import (
     UnpricedModel,
     Usage,
     affordable_tokens,
-    is_priced,
     price_of,
+    priced_as,
     worst_case,
 )
 
@@ -48,7 +48,8 @@ def test_price_id_names_model_and_list():
 
 def test_unknown_model_has_no_price():
     """A model without a price cannot be held inside an allowance."""
-    assert not is_priced("claude-unheard-of")
+    with pytest.raises(UnpricedModel, match="claude-unheard-of"):
+        priced_as("claude-unheard-of")
     with pytest.raises(UnpricedModel, match="claude-unheard-of"):
         price_of("claude-unheard-of", Usage(input_tokens=1), at=None)
 

@@ -1,3 +1,4 @@
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ WEB = "http://h:1"
 OTHERS = {
     "database_url": "postgresql://h/d",
     "redis_url": "redis://h",
+    "sandbox_microdollars_per_second": "30.5",
     **dict.fromkeys(("anthropic_base_url", "e2b_api_url", "e2b_sandbox_url", "aws_endpoint_url_s3"), WEB),
 }
 
@@ -81,6 +83,20 @@ def test_every_setting_can_be_given(variable: str):
     assert default != getattr(Settings.from_env({variable: other}), name)
 
 
+@pytest.mark.parametrize(
+    ("given", "price"),
+    [
+        ({}, "30.25"),
+        ({"NIGHTSHIFT_LOCAL_SANDBOX": "true"}, "0"),
+        ({"NIGHTSHIFT_LOCAL_SANDBOX": "true", "SANDBOX_MICRODOLLARS_PER_SECOND": "12.5"}, "12.5"),
+        ({"SANDBOX_MICRODOLLARS_PER_SECOND": "0"}, "0"),
+    ],
+)
+def test_the_price_of_a_sandbox(given: dict[str, str], price: str):
+    """An account's costs what E2B lists for its default, the local one nothing, unless it is set."""
+    assert Decimal(price) == Settings.from_env(given).price_of_sandbox
+
+
 def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch):
     """`E2B_TEMPLATE=` in a file or a shell means the default, not an empty name."""
     monkeypatch.setenv("PROJECT_SNAPSHOT_BUCKET", "")
@@ -96,6 +112,8 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch):
     [
         ("SANDBOX_TIMEOUT_SECONDS", "5"),
         ("SANDBOX_TIMEOUT_SECONDS", "an hour"),
+        ("SANDBOX_MICRODOLLARS_PER_SECOND", "-1"),
+        ("SANDBOX_MICRODOLLARS_PER_SECOND", "NaN"),
         ("AUTONOMOUS_AGENT", "perhaps"),
         ("NIGHTSHIFT_LOCAL_MODEL", "perhaps"),
     ],
@@ -111,7 +129,8 @@ def test_a_wrong_value_is_refused_by_its_variable(
 
     (line,) = str(found.value).splitlines()
     assert line.startswith(f"{variable} is {value!r}: it ")
-    assert ("from 60 to 86400" if "SANDBOX" in variable else "true or false") in line
+    allowed = {"TIMEOUT": "from 60 to 86400", "MICRODOLLARS": "a number from 0 to 1000000"}
+    assert next((text for part, text in allowed.items() if part in variable), "true or false") in line
 
 
 @pytest.mark.parametrize("name", FORMS)

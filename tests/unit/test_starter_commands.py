@@ -33,6 +33,7 @@ LINES = {
     "say b hello": {"command": "say", "id": "b", "text": "hello"},
     "add ann 5": {"command": "add", "id": "ann", "amount": "5"},
     "add ann -5": {"command": "add", "id": "ann", "amount": "-5"},
+    "model b claude-haiku-5-5": {"command": "model", "id": "b", "model": "claude-haiku-5-5"},
     "switch off": {"command": "switch", "to": "off"},
     "admin show ann": {"command": "admin", "edit": "show", "user": "ann"},
     "admin budget ann 30.5": {"command": "admin", "edit": "budget", "user": "ann", "value": "30.5"},

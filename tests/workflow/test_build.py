@@ -8,11 +8,13 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from tests.fakes import World, acts, call, done
+from tests.fakes import World, acts, balance, call, done
+from tests.handles import ready, until
 from tests.histories import activity_names
 from workflows.files import ProofReport
-from workflows.models import BuildResult, BuildStatus
-from workflows.turns import ModelCall, ModelReply
+from workflows.models import BuildResult, BuildStatus, ReceiptSoFar
+from workflows.state import NO_PHASE
+from workflows.turns import ModelCall, ModelReply, ToolOutcome
 
 
 async def test_path(bench):
@@ -293,3 +295,29 @@ async def _failure(handle) -> ApplicationError:
         await handle.result()
     assert isinstance(caught.value.cause, ApplicationError)
     return caught.value.cause
+
+
+async def test_the_receipt_tells_what_was_spent_by_phase(bench):
+    """At any moment, and after the end: what a phase spent is put down to it, and it comes to the whole."""
+    step = call("narrate", "we begin")
+    world = World(
+        replies=iter([acts(call("bash", "one")), acts(step), acts(call("bash", "two")), done()]),
+        balances=iter([balance(settled=spent) for spent in (100, 250, 400, 1_000)]),
+        outcomes={step.tool_use_id: ToolOutcome(tool_use_id=step.tool_use_id, phase="Build")},
+    )
+    async with bench(world) as on:
+        handle = await on.start(start_signal="pause")
+        await until(handle, "PAUSED")
+        before = await handle.query("receipt", result_type=ReceiptSoFar)
+        await handle.signal("resume")
+        result = await ready(handle)
+        after = await handle.query("receipt", result_type=ReceiptSoFar)
+
+    assert (0, {}, None) == (before.spent_microdollars, before.by_phase, before.day)
+    assert 1_000 == after.spent_microdollars == result.spent_microdollars == sum(after.by_phase.values())
+    assert {NO_PHASE, "Build"} == set(after.by_phase)
+    assert after.by_phase["Build"] >= 600
+    last = balance(settled=1_000)
+    assert (last.day, last.allowance, last.left) == (
+        after.day, after.day_allowance_microdollars, after.day_left_microdollars,
+    )  # fmt: skip

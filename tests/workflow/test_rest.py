@@ -2,9 +2,10 @@
 
 import itertools
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from tests.fakes import DAY, Gate, World, acts, balance, call, done, refused
@@ -155,13 +156,71 @@ async def test_switched_off_parks_and_looks_again(sleeping_bench):
     assert 3 == [one.status for one in world.statuses].count("SWITCHED_OFF")
 
 
-async def test_too_dear_is_never_slept_on(bench):
-    """A call that does not fit a fresh day ends the build with a word instead of sleeping for ever."""
-    async with bench(World(replies=iter([refused(Refusal.TOO_DEAR)]))) as on:
+async def test_too_dear_asks_the_founder(sleeping_bench):
+    """A call that no day can pay is a question with the way out; the sandbox is paused, nothing is bought."""
+    async with sleeping_bench(world := World()) as on:
+        world.replies = iter([acts(call("bash", "one")), refused(Refusal.TOO_DEAR), done()])
+        handle = await on.start()
+        with on.environment.auto_time_skipping_disabled():
+            await world.shows("WAITING_FOR_YOU")
+            shown = await handle.query("status", result_type=BuildStatus)
+            await handle.execute_update("add_budget", 5_000_000)
+            result = BuildResult.model_validate(await handle.result())
+
+    assert "READY" == result.status
+    assert all(way in shown.message for way in ("add_budget", "set_model", "resume"))
+    assert shown.message != result.message
+    assert 1 == len(world.paused)
+
+
+@pytest.mark.parametrize("way", ["set_model", "resume", "wake"])
+async def test_whatever_may_help_lets_it_look_again(sleeping_bench, way: str):
+    """A cheaper model, a `resume` or an admin's wake end the wait at once; still too dear, it asks again."""
+    dear = refused(Refusal.TOO_DEAR)
+    async with sleeping_bench(world := World(replies=iter([dear, dear, done()]))) as on:
+        handle = await on.start()
+        with on.environment.auto_time_skipping_disabled():
+            await _until(handle, "WAITING_FOR_YOU")
+            await _look_again(handle, way)
+            await _until(handle, "WAITING_FOR_YOU", asked=2, world=world)
+            await _look_again(handle, way)
+            result = BuildResult.model_validate(await handle.result())
+
+    assert "READY" == result.status
+    assert 3 == len(world.asked)
+
+
+async def _look_again(handle: WorkflowHandle[Any, Any], way: str) -> None:
+    if way == "set_model":
+        await handle.execute_update("set_model", "claude-haiku-5-5")
+    else:
+        await handle.signal(way)
+
+
+async def test_too_dear_is_asked_each_hour_and_not_hotter(sleeping_bench):
+    """Nobody answers: it looks again once an hour."""
+    replies = itertools.chain([refused(Refusal.TOO_DEAR)] * 5, [done()])
+    async with sleeping_bench(world := World(replies=replies)) as on:
+        before = await on.environment.get_current_time()
+        result = BuildResult.model_validate(await (await on.start()).result())
+        later = await on.environment.get_current_time()
+
+    assert ("READY", 6) == (result.status, len(world.asked))
+    assert later - before >= timedelta(hours=5)
+
+
+async def test_a_call_far_above_its_reservation_stops_the_build(bench):
+    """More than a tenth of the day above what was set aside: our prices are wrong, also for the next."""
+    tenth, more = (
+        acts(call("bash", text)).model_copy(update={"overrun": overrun, "balance": balance()})
+        for text, overrun in (("one", 400_000), ("two", 400_001))
+    )
+    async with bench(world := World(replies=iter([tenth, more]))) as on:
         with pytest.raises(WorkflowFailureError) as caught:
             await (await on.start()).result()
 
     assert "budget_exceeded" == caught.value.cause.type
+    assert 2 == len(world.asked)
 
 
 async def test_pause_resume_steer_and_limit(bench):

@@ -87,8 +87,7 @@ class MessagesApi:
         check_messages(body["messages"])
         check_settings(body, model, counting=counting)
         digests = item_digests(body)
-        if model.preserved_thinking:
-            verify(body["messages"], prefix_digests(digests))
+        verify(body["messages"], prefix_digests(digests), model=model)
         checked = Checked(body, model, digests, units(body))
         total = _input_tokens(checked.units)
         if total > model.max_input_tokens and not counting:

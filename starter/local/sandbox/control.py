@@ -5,15 +5,14 @@ import json
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from starter.local.sandbox.bodies import NewSandbox, Pause, Timeout
 from starter.local.sandbox.faults import Fault, Faults
 from starter.local.sandbox.fleet import AlreadyPausedError, Fleet
 from starter.local.sandbox.guest_process import BootError
@@ -25,8 +24,6 @@ from starter.local.sandbox.sabotage import befall
 from starter.local.sandbox.snapshots import Snapshots
 
 ENVD_VERSION = "0.6.13"
-PUBLIC_TRAFFIC = "allowPublicTraffic"
-DEFAULT_TIMEOUT = 300
 
 TOO_MANY = 429
 STATUS_OF: dict[type[Exception], int] = {
@@ -38,46 +35,7 @@ STATUS_OF: dict[type[Exception], int] = {
 }
 REFUSED: tuple[type[Exception], ...] = tuple(STATUS_OF)
 
-Seconds = Annotated[int, Field(ge=0)]
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class _AutoResume(_Body):
-    enabled: bool = False
-
-
-class NewSandbox(_Body):
-    """The body of a creation."""
-
-    template_id: str = Field(alias="templateID")
-    timeout: Seconds = DEFAULT_TIMEOUT
-    auto_pause: bool = False
-    auto_pause_memory: bool = True
-    auto_resume: _AutoResume | None = None
-    allow_internet_access: bool | None = Field(default=None, alias="allow_internet_access")
-    metadata: dict[str, str] = {}
-    env_vars: dict[str, str] = {}
-    network: dict[str, Any] | None = None
-    mcp: Any = None
-    iam: Any = None
-    volume_mounts: list[Any] | None = None
-
-    @property
-    def is_public(self) -> bool:
-        """Whether its ports are shown to whoever knows their names."""
-        return (self.network or {}).get(PUBLIC_TRAFFIC) is not False
-
-
-class _Timeout(_Body):
-    timeout: Seconds = DEFAULT_TIMEOUT
-
-
-class _Pause(_Body):
-    memory: bool = True
 
 
 class Control:
@@ -154,7 +112,7 @@ class Control:
 
     async def _create(self, request: Request) -> Response:
         body = NewSandbox.model_validate_json(await request.body())
-        _refuse_unsupported(body)
+        body.refuse_unsupported()
         self._check_timeout(body.timeout)
         record = new_record(
             body.template_id,
@@ -172,7 +130,7 @@ class Control:
         return JSONResponse(self._session(sandbox.record), 201)
 
     async def _connect(self, request: Request) -> Response:
-        body = _Timeout.model_validate_json(await request.body() or b"{}")
+        body = Timeout.model_validate_json(await request.body() or b"{}")
         self._check_timeout(body.timeout)
         sandbox_id = request.path_params["sandbox_id"]
         resumed = await self._fleet.connect(sandbox_id, seconds=body.timeout)
@@ -189,12 +147,12 @@ class Control:
         return JSONResponse(shown, 201)
 
     async def _pause(self, request: Request) -> Response:
-        body = _Pause.model_validate_json(await request.body() or b"{}")
+        body = Pause.model_validate_json(await request.body() or b"{}")
         await self._fleet.pause(request.path_params["sandbox_id"], keep_memory=body.memory)
         return Response(status_code=204)
 
     async def _set_timeout(self, request: Request) -> Response:
-        body = _Timeout.model_validate_json(await request.body())
+        body = Timeout.model_validate_json(await request.body())
         self._check_timeout(body.timeout)
         await self._fleet.set_timeout(request.path_params["sandbox_id"], seconds=body.timeout)
         return Response(status_code=204)
@@ -252,19 +210,6 @@ class Control:
                 "autoResume": record.auto_resume,
             },
         }
-
-
-def _refuse_unsupported(body: NewSandbox) -> None:
-    asked = {
-        "network": {name for name, value in (body.network or {}).items() if value and name != PUBLIC_TRAFFIC},
-        "mcp": body.mcp,
-        "iam": body.iam,
-        "volumeMounts": body.volume_mounts,
-    }
-    if named := [name for name, value in asked.items() if value]:
-        raise ValueError(
-            f"The local sandbox does not have {' or '.join(named)}; leave it out of the creation."
-        )
 
 
 def _named(error: ValidationError) -> str:

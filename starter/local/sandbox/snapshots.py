@@ -7,11 +7,11 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from starter.local.sandbox.bodies import Body
 from starter.local.sandbox.copies import copy_files
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.limits import TooManyError
@@ -22,15 +22,11 @@ SNAPSHOT = "snapshot.json"
 MOST_FORKS = 20
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class _Snapshot(_Body):
+class _Snapshot(Body):
     name: str | None = None
 
 
-class _Fork(_Body):
+class _Fork(Body):
     timeout: int = 300
     count: int = Field(default=1, ge=1, le=MOST_FORKS)
 

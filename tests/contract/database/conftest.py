@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
+from activities.accounts import Accounts
 from activities.builds import Builds
 from activities.database import open_database, upgrade_database
 from activities.events import EventStream
@@ -26,12 +27,13 @@ from activities.model import Model
 from activities.money_tables import days, users
 from activities.money_tables import ledger as ledger_table
 from activities.purchases import Purchases
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.transcript import Transcript
 from starter.local.parts import Part
 from starter.local.stack import open_stack
 from workflows.models import BuildRequest, PrepareBuild, PreparedBuild
-from workflows.turns import ModelCall, ModelReply
+from workflows.turns import Balance, ModelCall, ModelReply
 
 ROOT = Path(__file__).parents[3]
 KEY = "sk-local-0123456789abcdef"
@@ -76,6 +78,7 @@ async def model_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 def settings(servers: Mapping[str, str], model_server: str) -> Settings:
     """Settings as a worker of these servers would read them."""
     return Settings(
+        NIGHTSHIFT_LOCAL_SANDBOX=True,
         database_url=servers["DATABASE_URL"],
         redis_url=servers["REDIS_URL"],
         anthropic_api_key=KEY,
@@ -203,6 +206,11 @@ class Desk:
                 )
             )
 
+    async def add(self, microdollars: int, *, at: datetime = NOON) -> Balance:
+        """Add money to this user's day, as `starter add` does."""
+        key = str(uuid.uuid4())
+        return (await Accounts(self.engine).add(self.user, microdollars, key=key, at=at)).balance
+
     async def entries(self, build_id: str) -> list[dict[str, Any]]:
         """Give a build's ledger rows, oldest first."""
         query = select(ledger_table).filter_by(build_id=build_id).order_by(ledger_table.c.id)
@@ -212,8 +220,8 @@ class Desk:
 
 def call_for(build: PreparedBuild, **more: Any) -> ModelCall:
     """Ask for a reply to a build's first message, or as told."""
-    given = {"head": build.head, "turn": 1} | more
-    return ModelCall(build_id=build.build_id, user=build.user, model=build.model, **given)
+    given = {"head": build.head, "turn": 1, "model": build.model} | more
+    return ModelCall(build_id=build.build_id, user=build.user, **given)
 
 
 MakeDesk = Callable[..., Desk]
@@ -237,7 +245,7 @@ async def make_desk(engine: AsyncEngine, events: EventStream, settings: Settings
             return Desk(
                 engine=engine,
                 ledger=ledger,
-                builds=Builds(engine, **shared, settings=own),
+                builds=Builds(engine, **shared, time=SandboxTime(engine, own), settings=own),
                 model=Model(client, **shared, ledger=ledger),
                 **shared,
             )

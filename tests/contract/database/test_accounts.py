@@ -4,8 +4,11 @@ import uuid
 from datetime import UTC, date, datetime
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from activities.accounts import Accounts, UnknownUser
+from starter.admin import lines_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAYS_LEFT = 8
@@ -20,7 +23,7 @@ def accounts(desk) -> Accounts:
 async def test_more_budget_is_there_the_same_day(desk, accounts):
     """A day that is open already is shared out anew, up or down; what was added to it stays."""
     await desk.give(tier="bootstrapper")
-    await desk.ledger.add_budget(desk.user, 5_000_000, at=NOON)
+    await desk.add(5_000_000)
     raised = await accounts.change(desk.user, {"tier": "partner"}, at=NOON)
     own = await accounts.change(desk.user, {"cycle_budget": 80_000_000}, at=NOON)
     back = await accounts.change(desk.user, {"cycle_budget": None, "tier": "bootstrapper"}, at=NOON)
@@ -32,7 +35,7 @@ async def test_more_budget_is_there_the_same_day(desk, accounts):
 async def test_money_taken_back_never_leaves_less_than_nothing(desk, accounts):
     """A smaller budget cannot bring a day below what was taken from it by hand."""
     await desk.give(cycle_budget=80_000_000)
-    await desk.ledger.add_budget(desk.user, -10_000_000, at=NOON)
+    await desk.add(-10_000_000)
     less = await accounts.change(desk.user, {"cycle_budget": 8_000_000}, at=NOON)
 
     assert 0 == less.balance.allowance == less.balance.left
@@ -85,3 +88,51 @@ async def test_money_added_by_hand_is_added_once(desk, accounts):
 
     assert before.balance.allowance + 1 == after.balance.allowance
     assert 1 == after.open_builds
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "cycle_budget = -1",
+        "cycle_budget = 99999999999999999999",
+        "cycle_budget = 'five'",
+        "tool_calls = -1",
+        "tier = 'gold'",
+        "renews_on = '2026-02-30'",
+        "override_models = '[]'",
+        "override_models = '{\"coder\": 5}'",
+        "suspended = NULL",
+        "timezone = NULL",
+    ],
+)
+async def test_plain_sql_that_no_build_could_go_by_is_refused(desk, wrong: str):
+    """The database says what is wrong, and the row stays as it was."""
+    await desk.give(tier="bootstrapper")
+    before = await Accounts(desk.engine).show(desk.user, at=NOON)
+    statement = text(f"UPDATE users SET {wrong} WHERE id = :u")  # noqa: S608 no outside text
+    with pytest.raises(DBAPIError):
+        async with desk.engine.begin() as connection:
+            await connection.execute(statement, {"u": desk.user})
+
+    assert before == await Accounts(desk.engine).show(desk.user, at=NOON)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["cycle_budget = -1", "weight = 0", "default_models = '[]'", "allowed_models = '{}'"]
+)
+async def test_a_wrong_plan_is_refused(desk, wrong: str):
+    """A plan of everybody's is held to the same."""
+    statement = text(f"UPDATE plan_tiers SET {wrong} WHERE slug = 'partner'")  # noqa: S608 no outside text
+    with pytest.raises(IntegrityError, match="plan_tiers_"):
+        async with desk.engine.begin() as connection:
+            await connection.execute(statement)
+
+
+async def test_what_plain_sql_can_get_wrong_is_lived_with(desk):
+    """An unknown zone is UTC and shown so; a renewal that is past names the day of the month."""
+    await desk.give(tier="bootstrapper", timezone="Mars", renews_on=date(2020, 1, 15))
+    account = await Accounts(desk.engine).show(desk.user, at=NOON)
+    told = lines_of(account)[1]
+
+    assert datetime(2026, 11, 24, tzinfo=UTC) == account.balance.wakes_at
+    assert "renews 2026-12-15, time zone 'Mars', which is none: UTC is used" in told

@@ -79,7 +79,7 @@ async def test_an_exhausted_cycle_sleeps_to_its_renewal(desk):
     """Nothing left of the month: the next look is at the renewal's local midnight; added money is for now."""
     await desk.give(cycle_budget=0, timezone="Pacific/Kiritimati")
     exhausted = await desk.ledger.balance(desk.user, at=NOON)
-    added = await desk.ledger.add_budget(desk.user, 5_000_000, at=NOON)
+    added = await desk.add(5_000_000)
 
     assert datetime(2026, 11, 30, 10, tzinfo=UTC) == exhausted.wakes_at
     assert 5_000_000 == added.left
@@ -93,8 +93,8 @@ async def test_money_is_added_once_a_key(desk, make_desk):
     one = AddMoney(build_id=build.build_id, user=desk.user, microdollars=5_000_000, key=f"{desk.user}/1")
     attempts = [worker.run(worker.ledger.add_money, one, at=NOON) for worker in workers * 3]
     await asyncio.gather(*attempts)
-    tomorrow = await desk.run(desk.ledger.add_money, one, at=NOON.replace(day=24))
     again = await desk.run(desk.ledger.add_money, one.model_copy(update={"key": f"{desk.user}/2"}), at=NOON)
+    tomorrow = await desk.run(desk.ledger.add_money, one, at=NOON.replace(day=24))
 
     assert before.allowance + 10_000_000 == again.allowance
     assert date(2026, 11, 24) == tomorrow.day

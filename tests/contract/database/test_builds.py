@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from activities.accounts import Accounts
 from activities.tables import artifacts, builds, restore_points, understanding_sessions
 from workflows.errors import FailureType
 from workflows.models import Answer, BuildPlan, FinishBuild, PreparedBuild, StatusChange
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def project() -> str:
@@ -209,6 +212,30 @@ async def test_model_is_resolved_in_order(desk, user: dict[str, Any], wanted: st
     await desk.give(**({"tier": "bootstrapper"} | user))
 
     assert (await desk.prepare(model=wanted)).model == expected
+
+
+RETIRED = {"override_models": {"coder": "claude-sonnet-4-5"}, "tier": "cto_scale"}
+
+
+@pytest.mark.parametrize(
+    ("user", "wanted", "day", "listed"),
+    [
+        ({}, "claude-opus-5-5", NOON, ["claude-haiku-4-5", "claude-sonnet-5-5"]),
+        ({}, "claude-2", NOON, ["claude-haiku-4-5", "claude-sonnet-5-5"]),
+        ({"tier": "cto_scale"}, "gpt-9", NOON, ["claude-fable-5-2", "claude-sonnet-4-5"]),
+        (RETIRED, "", NOON + timedelta(days=7), ["claude-fable-5-2", "claude-sonnet-4-6"]),
+    ],
+)
+async def test_a_model_that_cannot_be_had_is_refused_with_the_list(desk, user, wanted, day, listed):
+    """Not in the plan, unknown, retired, or retired since an admin chose it: the list names the others."""
+    await desk.give(**({"tier": "bootstrapper"} | user))
+    with pytest.raises(ApplicationError, match="Choose one of: ") as caught:
+        await desk.prepare(model=wanted, at=day)
+    told = caught.value.message.split("Choose one of: ")[1].rstrip(".").split(", ")
+
+    assert FailureType.UNKNOWN_MODEL == caught.value.type
+    assert set(listed) <= set(told)
+    assert wanted not in told
 
 
 async def test_status_is_noted_and_told(desk):

@@ -1,6 +1,8 @@
 """A conversation that has grown too dear or too long goes on in a new epoch, or ends with a clear word."""
 
 import json
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from temporalio.exceptions import ApplicationError
 
 from activities.model import NO_SHORTER
 from activities.questions import MOST_IMAGES
+from tests.contract.database.conftest import NOON
 from workflows.errors import FailureType
 from workflows.models import PreparedBuild
-from workflows.turns import ModelReply
+from workflows.turns import ModelReply, Refusal
 
 LINES = "the quick brown fox\n" * 200
 
@@ -68,6 +71,38 @@ async def test_conversation_over_its_ceiling_goes_on_in_a_new_epoch(desk, make_d
     assert "# Where we are" in path[1].body
     assert len(await make_desk().transcript.path(second.head)) == 5
     assert (await make_desk().call(build, head=reply.head, turn=21)).head == first.head
+
+
+async def test_what_no_day_can_pay_is_shortened_before_anyone_is_asked(desk, control):
+    """Too dear comes after the new epoch, and asking again opens no other; nothing is set aside."""
+    build, reply, _ = await grown(desk, control, turns=20)
+    await desk.set_user(cycle_budget=30)
+    await desk.set_money(1)
+    asked = [await desk.call(build, head=reply.head, turn=21) for _ in range(2)]
+    opened = await desk.transcript.epoch_at(reply.head)
+
+    assert [Refusal.TOO_DEAR] * 2 == [one.refused for one in asked]
+    assert opened is not None
+    assert len({one.balance.worst_case for one in asked}) == 1
+    assert "reserved" not in {entry["state"] for entry in await desk.entries(build.build_id)}
+
+
+async def test_sandbox_time_can_make_a_call_too_dear_and_an_epoch_mend_it(desk, make_desk, control):
+    """Under the ceiling, but with the sandbox time after it dearer than a day: a shorter one still fits."""
+    build, reply, _ = await grown(desk, control, turns=20)
+    at_most = reply.input_tokens * 2  # what follows the reply is in it
+    money = at_most * 5 // 2 * 100 // 15
+    await desk.set_user(cycle_budget=30 * money)
+    tomorrow = NOON + timedelta(days=1)
+    await desk.set_money(money, day=tomorrow.date())
+    # Half an hour leaves room for 2,000 tokens of output and 60 % of the input.
+    rate = Decimal(money - 20_000 - reply.input_tokens * 3 // 2) / 1_800
+    dear = make_desk(sandbox_microdollars_per_second=rate)
+    following = await dear.call(build, head=reply.head, turn=21, at=tomorrow)
+
+    assert following.refused is None
+    assert following.input_tokens <= reply.input_tokens // 2
+    assert {row.epoch for row in await desk.transcript.path(following.head)} == {1}
 
 
 async def test_an_epoch_that_would_not_halve_the_tokens_is_not_opened(desk, control):

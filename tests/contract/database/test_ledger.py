@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from activities.money_tables import days, ledger
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
@@ -147,6 +148,18 @@ async def test_call_that_no_day_can_pay_is_too_dear(desk):
     )
 
 
+async def test_a_reply_above_its_reservation_says_by_how_much(desk):
+    """All of it is booked; the build is told, and stops where it is far above."""
+    build = await desk.prepare()
+    made = await desk.purchases.reserve(await order(desk, build))
+    reply_id = await desk.purchases.settle(made, delivery(input_tokens=10_000, output_tokens=100_000))
+    (entry,) = await desk.entries(build.build_id)
+    paid = await desk.ledger.paid(reply_id, user=desk.user, at=NOON)
+
+    assert paid.overrun == entry["cost"] - entry["reserved"] > 0
+    assert paid.balance.settled == entry["cost"]
+
+
 @pytest.mark.parametrize("setting", [{}, {"timezone": "Asia/Tokyo"}])
 async def test_day_is_the_users_and_a_call_stays_on_its_day(desk, setting: dict[str, str]):
     """The day follows server time and the user's zone; what settles later counts for the day of its call."""
@@ -196,19 +209,29 @@ async def test_new_cycle_starts_unspent(desk):
     assert (await desk.ledger.balance(desk.user, at=NOON.replace(day=22))).lost == 29_000_000
 
 
-async def test_added_budget_is_for_its_day(desk):
-    """Added money raises today's allowance, not what the cycle had; it can be taken back, not below zero."""
+async def test_added_money_is_for_its_day(desk):
+    """It raises today's allowance, not the cycle's; what is left of it is shared over the days after."""
     await desk.give(tier="bootstrapper")
-    added = await desk.ledger.add_budget(desk.user, 5_000_000, at=NOON)
+    added = await desk.add(5_000_000)
     async with desk.engine.connect() as connection:
         row = (await connection.execute(select(days).filter_by(user_id=desk.user))).one()
 
     assert added.allowance == 30_000_000 // 8 + 5_000_000
     assert (row.allowance, row.added) == (30_000_000 // 8, 5_000_000)
-    with pytest.raises(ValueError, match="microdollars can be taken"):
-        await desk.ledger.add_budget(desk.user, -20_000_000, at=NOON)
     assert (await desk.ledger.balance(desk.user, at=NOON)).allowance == added.allowance
     assert (await desk.ledger.balance(desk.user, at=NOON.replace(day=24))).allowance == 35_000_000 // 7
+
+
+async def test_no_more_can_be_taken_from_a_day_than_it_has(desk):
+    """By plain SQL; the database refuses what would leave less than nothing."""
+    await desk.give(tier="bootstrapper")
+    before = await desk.add(5_000_000)
+    taken = update(days).filter_by(user_id=desk.user).values(added=-before.allowance)
+    with pytest.raises(IntegrityError, match="days_money_check"):
+        async with desk.engine.begin() as connection:
+            await connection.execute(taken)
+
+    assert (await desk.ledger.balance(desk.user, at=NOON)).allowance == before.allowance
 
 
 async def test_cost_is_told_and_not_written(desk):

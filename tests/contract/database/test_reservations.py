@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from temporalio.exceptions import ApplicationError
 
-from activities.money_tables import days, ledger
+from activities.money_tables import MODEL, SANDBOX, days, ledger
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
 from activities.prices import Usage
 from activities.purchases import Purchases
 from activities.rows import Row
+from activities.sandbox_rows import SandboxRow, SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.tables import transcript
 from activities.transcript import Transcript
@@ -33,6 +36,10 @@ PRICE = 45_000
 """Worst case of an order: 10,000 tokens in at $2.50 and 2,000 out at $10 a million."""
 WORKERS = 3
 CRASHES = ("vanish", "cut reserve", "cut settle", "heard and vanish")
+RATE = Decimal(5)
+"""Of sandbox time, microdollars a second: half an hour ahead is 9,000."""
+SESSION = 1_500
+"""How long a sandbox runs at most, seconds: within what is set aside ahead."""
 ENDS = ("settle", "settle", "settle", "settle twice", "late settle", "lose", "doubt", "release", *CRASHES)
 
 
@@ -44,6 +51,11 @@ class Scene:
     transcripts: list[Transcript]
     builds: list[PreparedBuild]
     chance: random.Random
+    sandboxes: list[SandboxRow] = field(default_factory=list[SandboxRow])
+    """One a build, running since the beginning."""
+    times: list[SandboxTime] = field(default_factory=list[SandboxTime])
+    """Of each worker, at whose clock is the minute of the attempt."""
+    clock: list[datetime] = field(default_factory=lambda: [NOON])
     reserved: set[int] = field(default_factory=set)
     """Reservations that an attempt was told of."""
     replies: dict[int, int] = field(default_factory=dict)
@@ -100,6 +112,9 @@ async def attempt(scene: Scene, number: int, at: datetime) -> None:
     parent = (await scene.transcripts[worker].path(build.head))[-1]
     order = order_of(build, parent, f'[{{"type":"text","text":"{chance.randrange(4)}"}}]', at=at)
     end = chance.choice(ENDS)
+    scene.clock[0] = at
+    if chance.random() < 0.3:
+        await pass_by(scene, number, chance)
     if end == "cut reserve":
         await cut(purchases.reserve(order), chance)
         return
@@ -112,6 +127,13 @@ async def attempt(scene: Scene, number: int, at: datetime) -> None:
     elif isinstance(made, Reservation):
         scene.reserved.add(made.id)
         await close(scene, purchases, made, end, chance)
+
+
+async def pass_by(scene: Scene, number: int, chance: random.Random) -> None:
+    """Book sandbox time, as the steps between calls do, whole or cut off anywhere; now and then, pause."""
+    time, row = scene.times[number % WORKERS], scene.sandboxes[number % BUILDS]
+    work = time.end(row) if chance.random() < 0.2 else time.renew(row.build_id)
+    await (cut(work, chance) if chance.random() < 0.3 else work)
 
 
 async def close(
@@ -169,15 +191,32 @@ async def watch(engine: AsyncEngine, user: str, over: asyncio.Event) -> list[int
     return seen
 
 
-async def make_scene(desk: Any, workers: list[AsyncEngine], settings: Settings, seed: int) -> Scene:
+async def make_scene(
+    desk: Any, workers: list[AsyncEngine], settings: Settings, seed: int, *, rate: Decimal = Decimal(0)
+) -> Scene:
     """Many builds of one user, on several workers."""
     transcripts = [Transcript(engine) for engine in workers]
+    settings = settings.model_copy(update={"sandbox_microdollars_per_second": rate})
     return Scene(
         workers=[Purchases(engine, own, settings) for engine, own in zip(workers, transcripts, strict=True)],
         transcripts=transcripts,
         builds=[await desk.prepare() for _ in range(BUILDS)],
         chance=random.Random(seed),
     )
+
+
+async def run_sandboxes(scene: Scene, desk: Any, workers: list[AsyncEngine], settings: Settings) -> None:
+    """Let each build have a sandbox that costs money."""
+    own = settings.model_copy(
+        update={"sandbox_microdollars_per_second": RATE, "sandbox_timeout_seconds": SESSION}
+    )
+    scene.times = [SandboxTime(engine, own, now=lambda: scene.clock[0]) for engine in workers]
+    rows = SandboxRows(desk.engine)
+    for build in scene.builds:
+        await scene.times[0].renew(build.build_id)
+        row = await rows.open(build.build_id, role="build", generation=1)
+        await scene.times[0].begin(row, anew=True)
+        scene.sandboxes.append(await rows.note(row, state="live", sandbox_id=build.build_id))
 
 
 async def rows_of(desk: Any) -> list[dict[str, Any]]:
@@ -189,18 +228,24 @@ async def rows_of(desk: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("seed", range(4))
 async def test_the_allowance_holds_whatever_dies(desk, workers, settings, seed: int):
     """Settled, reserved and lost never pass the allowance; no call counts twice, no row is missing."""
-    scene = await make_scene(desk, workers, settings, seed)
+    scene = await make_scene(desk, workers, settings, seed, rate=RATE)
     midnights = [NOON, NOON + timedelta(days=1)]
     for at in midnights:
         await desk.set_money(PRICE * 60 + 1, day=at.date())
+    await run_sandboxes(scene, desk, workers, settings)
     over = asyncio.Event()
     watching = asyncio.create_task(watch(desk.engine, desk.user, over))
     # A third of them comes in while the day changes.
-    times = [midnights[number % 3 == 0] for number in range(ATTEMPTS)]
+    times = [
+        midnights[number % 3 == 0] + timedelta(seconds=scene.chance.randrange(SESSION))
+        for number in range(ATTEMPTS)
+    ]
     await asyncio.gather(*(attempt(scene, number, at) for number, at in enumerate(times)))
     over.set()
     left = await watching
-    rows = await rows_of(desk)
+    scene.clock[0] = NOON + timedelta(days=2)
+    assert await scene.times[0].end_expired() >= 0
+    rows, time_rows = by_kind(await rows_of(desk))
     settled = [row for row in rows if row["state"] == "settled"]
 
     assert len(left) > 20
@@ -216,6 +261,17 @@ async def test_the_allowance_holds_whatever_dies(desk, workers, settings, seed: 
     assert await replies_of(desk, scene) == len(settled)
     assert {"settled", "lost"} <= {row["state"] for row in rows}
     assert scene.verdicts["Reservation"] > 60
+    assert sum(row["cost"] for row in time_rows) == sum(
+        int(RATE) * row["microseconds"] // 1_000_000 for row in time_rows
+    )
+    assert all(row["microseconds"] <= SESSION * 1_000_000 for row in time_rows)
+    assert len({row["build_id"] for row in time_rows}) == BUILDS
+
+
+def by_kind(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give the rows of calls, and those of sandbox time."""
+    calls, times = ([row for row in rows if row["kind"] == kind] for kind in (MODEL, SANDBOX))
+    return calls, times
 
 
 async def replies_of(desk: Any, scene: Scene) -> int:

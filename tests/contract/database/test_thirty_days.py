@@ -20,6 +20,7 @@ from activities.builds import Builds
 from activities.money_tables import days, ledger
 from activities.orders import Bought, Delivery, Order, Refused
 from activities.prices import Usage
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from tests import fakes
 from tests.handles import ready
@@ -182,6 +183,7 @@ async def _working(
         transcript=desk.transcript,
         purchases=desk.purchases,
         events=desk.events,
+        time=SandboxTime(desk.engine, settings),
         settings=settings,
     )
     builds.night = night
@@ -212,7 +214,7 @@ async def _wake_early(
     """Wake it some hours into its sleep, with more money or without."""
     await environment.sleep(timedelta(hours=2))
     if given:
-        await desk.ledger.add_budget(desk.user, given, at=await environment.get_current_time())
+        await desk.add(given, at=await environment.get_current_time())
     await handle.signal("wake")
 
 
