@@ -1,6 +1,6 @@
 # Everything a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed here.
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo up doctor test test-long check format clean bench-history bench-turn bench-recover
+.PHONY: help setup programs demo demo-sleep up doctor test test-long check format clean bench-history bench-turn bench-recover bench-sleep
 
 # The first that runs and is new enough: a name on PATH may be a shim of a Python that is not there.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -14,6 +14,9 @@ help: ## what there is to run
 
 demo: setup ## build an example, from nothing to a running app; JSON=1 prints the result as JSON
 	@$(RUN) demo $(EXAMPLE) $(if $(JSON),--json)
+
+demo-sleep: setup ## a build spends its day, sleeps to a midnight that is near, wakes and ends; JSON=1
+	@$(RUN) demo-sleep $(if $(JSON),--json)
 
 up: setup ## keep the stack and a worker running until Ctrl-C
 	@$(RUN) up
@@ -62,6 +65,9 @@ bench-turn: programs $(BENCHES:%=.nightshift/bench/%/synced) ## time a turn besi
 
 bench-recover: programs $(BENCHES:%=.nightshift/bench/%/synced) ## kill -9 the worker at a turn; TURN= SYSTEMS= LIMIT=
 	.venv/bin/python -m bench.recover --turn $(or $(TURN),500) --limit $(or $(LIMIT),3600) --systems "$(SYSTEMS)"
+
+bench-sleep: programs ## thousands of sleeping builds: what they cost, how they wake; BUILDS= MIDNIGHT_IN=
+	.venv/bin/python -m bench.sleep --builds $(or $(BUILDS),10000) --midnight-in $(or $(MIDNIGHT_IN),0)
 
 $(BENCHES:%=.nightshift/bench/%/synced): .nightshift/bench/%/synced: bench/requirements/%.txt | .venv/synced
 	@$(UV) venv --quiet --clear --python .venv/bin/python $(@D)

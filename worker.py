@@ -50,6 +50,7 @@ from starter.local.outside import outside_environment
 from starter.search_attributes import check_search_attributes
 from workflows import ports
 from workflows.build import BuildWorkflow
+from workflows.fairness import FairShares
 from workflows.janitor import JanitorWorkflow
 from workflows.preview import PreviewWorkflow
 from workflows.unknown import UnknownWorkflow
@@ -76,6 +77,7 @@ PURE_MODULES = tuple(
         "changing",
         "ending",
         "errors",
+        "fairness",
         "files",
         "guard",
         "journal",
@@ -143,6 +145,7 @@ def build_worker(client: Client, activities: Sequence[Activity], **options: Any)
         "sticky_queue_schedule_to_start_timeout": STICKY,
         "max_concurrent_workflow_tasks": WORKFLOW_TASKS,
         "workflow_runner": workflow_runner(),
+        "interceptors": [FairShares()],
         **options,
     }
     workflows = [BuildWorkflow, JanitorWorkflow, PreviewWorkflow, UnknownWorkflow]

@@ -256,6 +256,7 @@ def _prepared(row: RowMapping, user: User) -> PreparedBuild:
         head=row["head"],
         timezone=user.timezone,
         tool_calls_limit=user.tool_calls,
+        weight=user.weight,
         restore_point=row["restore_point"],
         checks=plan.checks,
         start=plan.start,

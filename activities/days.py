@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.billing_cycle import cycle_of, daily_allowance, local_day, midnight_of, next_working_day
 from activities.money_tables import AHEAD, SANDBOX, days, ledger, top_ups
+from activities.tables import builds
 from activities.users import User
 from workflows.turns import Balance
 
@@ -149,6 +150,13 @@ async def today(connection: AsyncConnection, user: str, at: datetime, *, timezon
         days.c.user_id == user, days.c.day <= day + timedelta(days=DATES_APART)
     )
     return max(day, (await connection.execute(newest)).scalar_one() or day)
+
+
+async def count_sleepers(connection: AsyncConnection, midnight: datetime, *, but: str) -> int:
+    """Count the builds that are due in the hour from a midnight on, and `but`, which is not asleep yet."""
+    due = builds.c.wake_at.between(midnight, midnight + timedelta(hours=1))
+    others = select(func.count()).where(builds.c.status == "sleeping", due, builds.c.id != but)
+    return 1 + (await connection.execute(others)).scalar_one()
 
 
 async def _wakes_at(connection: AsyncConnection, day: Day, worst_case: int) -> datetime:

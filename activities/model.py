@@ -123,6 +123,7 @@ class Model(ports.Model):
             turn=request.turn,
             attempt=activity.info().attempt,
             phase=request.phase,
+            plan_item=request.plan_item,
         )
         made = await self._purchases.reserve(order)
         if isinstance(made, Refused) and order.lifetime == "1h":

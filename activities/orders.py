@@ -32,7 +32,7 @@ class Order:
     phase: str = ""
     """As the model last named it."""
     plan_item: str = ""
-    """Only where it is known; the workflow knows phases."""
+    """Of that phase, as the model last named it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

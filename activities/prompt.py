@@ -27,7 +27,7 @@ NARRATION = """\
 they get, when something works for the first time, when plans change. Say what you are doing and why \
 it serves their brief, in two or three sentences without jargon. Not for every file or command.
 - When a phase of the build plan begins, set `phase_name` to its exact name. The phase before it \
-then counts as done, so finish it first.
+then counts as done, so finish it first. When an item of a phase begins, set `plan_item` to its words.
 - `document` is the guide for the people who will use the software. Write a section when what it \
 describes works, and keep it true. No file names, no technology, no promises.
 - Words outside these tools are notes to yourself. Keep them short."""

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
-from activities.days import Day, Sums, add_up, balance_of, look_at_day, open_day
+from activities.days import Day, Sums, add_up, balance_of, count_sleepers, look_at_day, open_day
 from activities.entries import (
     INPUT,
     bought,
@@ -33,7 +33,7 @@ from activities.time_entries import Rate, book_time, set_ahead
 from activities.transcript import Transcript
 from activities.users import is_agent_on, load_user
 from workflows.errors import FailureType
-from workflows.turns import Refusal
+from workflows.turns import Balance, Refusal
 
 MIN_TOKENS = 2_000
 """The smallest output ceiling that a reply is still worth buying with, tokens."""
@@ -104,10 +104,8 @@ class Purchases:
             max_tokens, price, price_id = _offer(order, left)
             reason = await self._refusal(connection, day, sums, price)
             if reason is not None:
-                # The numbers that it was judged by: a second reading may already tell of freed money.
-                build_id = order.build_id
-                price += self._rate.slice
-                told = await balance_of(connection, day, build_id=build_id, worst_case=price, sums=sums)
+                needed = price + self._rate.slice
+                told = await _judged(connection, order, day, sums, needed, reason)
                 return Refused(reason=reason, balance=told)
             if message_id is None:
                 message_id = await self._append(connection, order)
@@ -239,6 +237,17 @@ class Purchases:
 def _left(day: Day, sums: Sums) -> int:
     """Give what a build may reserve of a day; what it holds for sandbox time is its own."""
     return day.allowance + day.added - sums.settled - sums.lost - sums.reserved + sums.ahead
+
+
+async def _judged(
+    connection: AsyncConnection, order: Order, day: Day, sums: Sums, price: int, reason: Refusal
+) -> Balance:
+    """Give the numbers that a call was judged by: a second reading may already tell of freed money."""
+    told = await balance_of(connection, day, build_id=order.build_id, worst_case=price, sums=sums)
+    if reason is not Refusal.SPENT or told.wakes_at is None:
+        return told
+    sleepers = await count_sleepers(connection, told.wakes_at, but=order.build_id)
+    return told.model_copy(update={"sleepers": sleepers})
 
 
 def _offer(order: Order, left: int) -> tuple[int, int, str]:

@@ -17,8 +17,8 @@ from workflows.models import BuildPlan
 PAST_BUILDS = 500
 """How many builds a quote looks back on, newest first."""
 _COPIED = (
-    "day", "state", "model", "price_id", "reserved", "cost", "turn", "attempt", "phase", "note", "opened_at",
-    "kind", "microseconds",
+    "day", "state", "model", "price_id", "reserved", "cost", "turn", "attempt", "phase", "plan_item", "note",
+    "opened_at", "kind", "microseconds",
 )  # fmt: skip
 
 

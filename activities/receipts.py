@@ -1,4 +1,4 @@
-"""What a build cost by phase, tool and day; each way of telling it comes to the same sum. Pure."""
+"""What a build cost by phase, plan item, tool and day; each way of telling it comes to the same sum. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +12,8 @@ from workflows.state import NO_PHASE
 
 THINKING = "thinking"
 """Stands for a tool where a reply called none."""
+NO_ITEM = "no item named"
+"""Stands for an item of the plan where the model named none."""
 LOST = "lost attempts"
 """Stands for a tool where no reply came."""
 SANDBOX_TIME = "sandbox time"
@@ -35,6 +37,7 @@ class Entry:
     turn: int
     attempt: int
     phase: str
+    plan_item: str
     note: str
     """Why it was lost."""
     opened_at: datetime
@@ -99,6 +102,8 @@ class Receipt(Payload):
     cache_read_tokens: int
     output_tokens: int
     by_phase: tuple[Share, ...]
+    by_item: tuple[Share, ...] = ()
+    """By phase and item of the plan."""
     by_tool: tuple[Share, ...]
     by_day: tuple[Share, ...]
     by_price: tuple[Share, ...]
@@ -127,12 +132,18 @@ def receipt_of(entries: Sequence[Entry], **about: str) -> Receipt:
         cache_read_tokens=_tokens(paid, "cache_read_tokens"),
         output_tokens=_tokens(paid, "output_tokens"),
         by_phase=_shares((entry, entry.phase or NO_PHASE, entry.cost) for entry in paid),
+        by_item=_shares((entry, item_of(entry), entry.cost) for entry in paid),
         by_tool=_shares((entry, *part) for entry in paid for part in by_tool(entry)),
         by_day=_shares((entry, entry.day.isoformat(), entry.cost) for entry in paid),
         by_price=_shares((entry, entry.price_id, entry.cost) for entry in paid),
         sandbox_time=tuple(_time(entry) for entry in time),
         waste=tuple(_waste(entry) for entry in lost),
     )
+
+
+def item_of(entry: Entry) -> str:
+    """Name what of the plan was worked on."""
+    return f"{entry.phase or NO_PHASE}: {entry.plan_item or NO_ITEM}"
 
 
 def by_tool(entry: Entry) -> list[tuple[str, int]]:

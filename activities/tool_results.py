@@ -19,6 +19,7 @@ class Result(NamedTuple):
     captured: int = 0
     phase: str = ""
     phase_again: bool = False
+    plan_item: str = ""
 
     @property
     def content(self) -> JsonValue:

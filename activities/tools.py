@@ -234,7 +234,7 @@ class Tools(ports.Tools):
             if not again:
                 await publish(request.build_id, "gsd.phase.started", phase_name=call.phase_name)
         await publish(request.build_id, "agent.thinking", text=call.message)
-        return Result("Told.", phase=call.phase_name, phase_again=again)
+        return Result("Told.", phase=call.phase_name, phase_again=again, plan_item=call.plan_item)
 
     async def _document(self, request: ToolRun, call: Document) -> Result:
         await self._progress.write_document(
@@ -283,5 +283,6 @@ def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
         captured=result.captured,
         phase=result.phase,
         phase_again=result.phase_again,
+        plan_item=result.plan_item,
         digest=kept.digest,
     )

@@ -36,6 +36,8 @@ class User:
     """The plan's: role → model."""
     allowed_models: list[str] | None
     """None: every model that can be had."""
+    weight: int
+    """The plan's share of the workers where several users wait."""
     suspended: bool
     concurrent_builds: int
     """Builds at once, sleeping ones too: the user's own number, else the plan's; so the next two."""
@@ -104,6 +106,7 @@ async def _read(connection: AsyncConnection, user_id: str) -> User | None:
         users.c.override_models,
         plan_tiers.c.default_models,
         plan_tiers.c.allowed_models,
+        plan_tiers.c.weight,
         users.c.suspended,
         *(func.coalesce(users.c[name], plan_tiers.c[name]).label(name) for name in LIMITS),
     ).join(plan_tiers, plan_tiers.c.slug == users.c.tier)

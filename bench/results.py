@@ -27,6 +27,13 @@ def _system() -> str:
 
 def write(bench: str, rows: Sequence[Row]) -> None:
     """Put the rows into `bench/results/BENCH.json` and draw the plot beside it."""
+    keep(bench, rows)
+    plotter = ENVIRONMENTS / "plot" / "bin" / "python"
+    subprocess.run([plotter, BENCH / "plot.py", bench], check=True)
+
+
+def keep(bench: str, rows: Sequence[Row]) -> None:
+    """Put the rows into `bench/results/BENCH.json`."""
     path = BENCH / "results" / f"{bench}.json"
     path.parent.mkdir(exist_ok=True)
     fresh = {row["system"] for row in rows}
@@ -34,5 +41,3 @@ def write(bench: str, rows: Sequence[Row]) -> None:
     merged = [row for row in kept if row["system"] not in fresh] + stamped(rows)
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in merged) + "\n]\n")
     print(f"wrote {path.relative_to(BENCH.parent)}, {len(rows)} rows")
-    plotter = ENVIRONMENTS / "plot" / "bin" / "python"
-    subprocess.run([plotter, BENCH / "plot.py", bench], check=True)

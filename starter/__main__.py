@@ -21,6 +21,9 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("demo", help="start everything and build an example")
     one.add_argument("file", nargs="?", type=Path, help="a request; default: the habit tracker")
     one.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    one = commands.add_parser("demo-sleep", help="a build that spends its day, sleeps and wakes, in a minute")
+    one.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    one.add_argument("--midnight-in", type=float, default=40, help="seconds from the build's start")
     commands.add_parser("up", help="keep the stack and a worker running until Ctrl-C")
     commands.add_parser("fetch", help="get the programs that the stack and the tests need, once for a user")
     commands.add_parser("doctor", help="each part: real or stand-in, reachable or not, and the fix")
@@ -98,6 +101,8 @@ def command_of(name: str) -> Command:
     if name in ("demo", "up", "fetch", "doctor"):
         module = importlib.import_module(f"starter.{name}")
         return getattr(module, name)
+    if name == "demo-sleep":
+        return importlib.import_module("starter.demo_sleep").demo_sleep
     if name in ("add", "admin", "switch"):
         return getattr(importlib.import_module("starter.admin"), name)
     if name == "model":
@@ -134,7 +139,7 @@ async def main(given: argparse.Namespace) -> int:
     for name, value in vars(given).items():
         if isinstance(value, str):
             setattr(given, name, clean(value))
-    console = Console(stderr=bool(getattr(given, "json", False)) and given.command == "demo", highlight=False)
+    console = Console(stderr=bool(getattr(given, "json", False)) and "demo" in given.command, highlight=False)
     try:
         return await command_of(given.command)(given, console)
     except (PartFailed, UnusableRequest, WrongSettings) as error:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pydantic import JsonValue
 from rich.console import Console
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -15,8 +15,9 @@ from starter.attach import ROOT, TASK_QUEUE, attach, data_directory
 from starter.local.outside import DIRECTORY, outside_environment
 from starter.local.parts import Part, is_real
 from starter.requests import UnusableRequest, check_size, headline_of, read_request, workflow_id_for
+from workflows.fairness import share_of
 from workflows.files import ProofReport, ServePreview
-from workflows.models import BuildResult, BuildStatus, TimelineEntry
+from workflows.models import BuildRequest, BuildResult, BuildStatus, TimelineEntry
 from workflows.options import WORKFLOW_TASK
 from workflows.texts import dollars, spent_of
 
@@ -55,7 +56,14 @@ async def start_build(client: Client, request: dict[str, JsonValue], workflow_id
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         static_summary=headline_of(request),
         static_details=_details(request),
+        priority=_share_of(request),
     )
+
+
+def _share_of(request: dict[str, JsonValue]) -> Priority:
+    """Put its first steps into its user's line too; the build itself learns the weight of the plan."""
+    user = request.get("user") or BuildRequest().user
+    return share_of(user) if isinstance(user, str) else Priority.default
 
 
 def _details(request: dict[str, JsonValue]) -> str:

@@ -67,11 +67,11 @@ async def demo(given: Namespace, console: Console) -> int:
         console.print(stack_table(nightshift.stack.parts))
         handle = await start_build(nightshift.client, request, workflow_id_for(request))
         try:
-            built = await _build(nightshift, handle, console)
+            built = await see_through(nightshift, handle, console)
         except WorkflowFailureError as error:
             console.print(f"FAILED: {error.cause}", style="bold red", soft_wrap=True)
             if given.json:
-                sys.stdout.write(json.dumps(_failure(nightshift, handle, error)) + "\n")
+                sys.stdout.write(json.dumps(failure_fields(nightshift, handle, error)) + "\n")
             return 1
         _show(built, console)
         if given.json:
@@ -81,7 +81,9 @@ async def demo(given: Namespace, console: Console) -> int:
         return 0 if built.preview_status == 200 else 1  # noqa: PLR2004 HTTP OK
 
 
-def _failure(nightshift: Nightshift, handle: Handle, error: WorkflowFailureError) -> dict[str, JsonValue]:
+def failure_fields(
+    nightshift: Nightshift, handle: Handle, error: WorkflowFailureError
+) -> dict[str, JsonValue]:
     """What `JSON=1` prints of a build that failed."""
     cause = error.cause
     return {
@@ -94,7 +96,8 @@ def _failure(nightshift: Nightshift, handle: Handle, error: WorkflowFailureError
     }
 
 
-async def _build(nightshift: Nightshift, handle: Handle, console: Console) -> Built:
+async def see_through(nightshift: Nightshift, handle: Handle, console: Console) -> Built:
+    """Show a build until it ends, and fetch its app; raises WorkflowFailureError where it is not READY."""
     run_id = handle.first_execution_run_id or ""
     page = _page(nightshift, handle)
     console.print(f"build {handle.id}" + (f", to be watched at {page}" if page else ""), soft_wrap=True)

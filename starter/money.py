@@ -22,7 +22,7 @@ exact = partial(amounts.exact, places=amounts.DECIMALS)
 
 
 async def receipt(given: Namespace, console: Console) -> int:
-    """Print what a build cost, by phase, by tool and by day."""
+    """Print what a build cost, by phase, plan item, tool and day."""
     _, environment = await attach()
     async with open_rows(environment) as engine:
         found = await load_receipt(engine, given.id)
@@ -46,6 +46,7 @@ def print_receipt(found: Receipt, console: Console) -> None:
     )
     for title, shares in (
         ("phase", found.by_phase),
+        ("plan item", found.by_item),
         ("tool", found.by_tool),
         ("day", found.by_day),
         ("price", found.by_price),

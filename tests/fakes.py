@@ -40,6 +40,7 @@ from workflows.turns import (
 DAY = date(2026, 3, 1)
 FAR_FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
 ALLOWANCE = 4_000_000
+WEIGHT = 5
 
 
 def balance(
@@ -194,6 +195,7 @@ class Builds(ports.Builds):
             number=1,
             model="claude-sonnet-5-5",
             head=1,
+            weight=WEIGHT,
             phases=tuple(phase.name for phase in request.request.build_plan.phases),
         )
 

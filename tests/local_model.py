@@ -147,7 +147,7 @@ class ToolBox:
     def take_screenshot(self, path: str = "/") -> tuple[str, bool]:
         return f"No browser here to look at {path}.", True
 
-    def narrate(self, message: str, phase_name: str = "") -> tuple[str, bool]:
+    def narrate(self, message: str, phase_name: str = "", plan_item: str = "") -> tuple[str, bool]:
         return f"Told{phase_name and ' of a new phase'}: {len(message)} characters.", False
 
     def document(self, section: str, content: str) -> tuple[str, bool]:

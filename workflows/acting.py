@@ -85,6 +85,8 @@ class Acting:
         state.failing = guard.failing_after(state.failing, call, outcome)
         if guard.begins_phase(outcome):
             state.reminders = 0
+        if outcome.phase or outcome.plan_item:
+            state.plan_item = outcome.plan_item
         if outcome.phase:
             state.phase = outcome.phase
             state.open_phases = tuple(name for name in state.open_phases if name != outcome.phase)

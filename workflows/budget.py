@@ -27,7 +27,11 @@ BREAKER_SHARE = 10
 """Percent of a day that a call may cost above what was set aside; beyond, our prices are wrong."""
 SHORTEST_SLEEP = timedelta(seconds=1)
 """A midnight that has just passed is not slept on for nothing."""
-
+SHORTEST_SPREAD = timedelta(minutes=2)
+"""Over which the builds of one midnight wake, however few they are."""
+WAKES_A_SECOND = 5
+"""How many of them wake in a second, on average over the window of the last. Who slept first counted fewer,
+so the first minutes see more: 20 a second of 10,000."""
 
 MOST_ADDED = 1_000_000_000_000
 """The most that is added at once, microdollars: a million dollars is a slip of the hand."""
@@ -101,6 +105,25 @@ def too_dear(balance: Balance | None) -> str:
         "Add money to today (`add_budget`), choose a cheaper model (`set_model`), or have the budget raised. "
         "It looks again after any of these, by `resume`, and every hour."
     )
+
+
+def spread(sleepers: int, sleep: timedelta) -> timedelta:
+    """Over how long after midnight one of so many sleepers may wake: five a second, two minutes at least.
+
+    At most half of the sleep, so that who is put to sleep shortly before midnight does not wait for long.
+    """
+    if sleepers <= 0:
+        return timedelta(0)
+    return min(max(SHORTEST_SPREAD, timedelta(seconds=sleepers / WAKES_A_SECOND)), sleep / 2)
+
+
+def wake_time(now: datetime, balance: Balance | None, chance: float) -> datetime:
+    """When to wake: never before the user's midnight, and as far after it as `chance`, in [0, 1), says.
+
+    Each build draws for itself, so a user's many builds come as evenly as the one of another.
+    """
+    sleep = sleep_for(now, balance and balance.wakes_at)
+    return now + sleep + spread(balance.sleepers if balance else 0, sleep) * chance
 
 
 def sleep_for(now: datetime, wakes_at: datetime | None) -> timedelta:

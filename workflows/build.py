@@ -204,6 +204,7 @@ class BuildWorkflow(Changing):
                 notes=notes,
                 turn=state.turns + 1,
                 phase=state.phase,
+                plan_item=state.plan_item,
                 compact=state.full_context,
             ),
             summary=f"turn {state.turns + 1}" + (f", {state.phase}" if state.phase else ""),

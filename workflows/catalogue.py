@@ -163,6 +163,9 @@ class Narrate(ToolInput):
     phase_name: Annotated[Text, Field(max_length=100, description="Set when a phase of the plan begins.")] = (
         ""
     )
+    plan_item: Annotated[
+        Text, Field(max_length=200, description="Set when an item of a phase begins, in its words.")
+    ] = ""
 
 
 class Document(ToolInput):

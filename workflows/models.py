@@ -103,6 +103,8 @@ class PreparedBuild(Payload):
     """Names of the plan's phases, in order; the first twenty."""
     tool_calls_limit: int = MOST_TOOL_CALLS
     """The highest that the plan lets `max_tool_calls` be."""
+    weight: int = 1
+    """The plan's share of the workers where several users wait."""
 
 
 class FinishBuild(Payload):

@@ -100,7 +100,7 @@ class Resting:
         if reply.refused is Refusal.BUSY:
             return Rest.BUSY, now + budget.BUSY_WAIT
         if reply.refused is Refusal.SPENT:
-            return Rest.SLEEPING, now + budget.sleep_for(now, reply.balance and reply.balance.wakes_at)
+            return Rest.SLEEPING, budget.wake_time(now, reply.balance, workflow.random().random())
         return Rest.SWITCHED_OFF, now + budget.SWITCH_WAIT
 
     async def _rest(self, rest: Rest, over: Callable[[], bool], wake_at: datetime | None = None) -> None:

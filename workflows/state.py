@@ -96,6 +96,8 @@ class BuildState(BaseModel):
     build_id: str = ""
     project: str = ""
     user: str = ""
+    weight: int = 1
+    """The user's share of the workers where several users wait."""
     number: int = 0
     model: str = ""
     checks: tuple[str, ...] = ()
@@ -106,6 +108,8 @@ class BuildState(BaseModel):
     notes: tuple[str, ...] = ()
     """Texts for the model, sent with the next message."""
     phase: str = ""
+    plan_item: str = ""
+    """Of that phase, as the model named it."""
     turns: int = 0
     tool_calls: int = 0
     max_tool_calls: int = 150
@@ -193,6 +197,7 @@ class BuildState(BaseModel):
         """Take over what was prepared."""
         self.build_id, self.project, self.user = prepared.build_id, prepared.project, prepared.user
         self.number, self.model, self.head = prepared.number, prepared.model, prepared.head
+        self.weight = prepared.weight
         self.restore_point = prepared.restore_point
         self.checks, self.start = prepared.checks, prepared.start
         self.most_tool_calls = prepared.tool_calls_limit

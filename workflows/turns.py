@@ -35,6 +35,8 @@ class Balance(Payload):
     """Price of the dearest next call."""
     wakes_at: datetime | None = None
     """Next local midnight, UTC."""
+    sleepers: int = 0
+    """Builds due in the hour from then on, this one too; 0: not counted."""
     build_spent: int = 0
     """Settled and lost by this build so far."""
     build_sandbox: int = 0
@@ -86,6 +88,7 @@ class ModelCall(Payload):
     """Text appended after the tool results, in order; kept forever in the transcript."""
     turn: int
     phase: str = ""
+    plan_item: str = ""
     max_tokens: int = 16_000
     """Output ceiling, tokens."""
     compact: bool = False
@@ -156,5 +159,7 @@ class ToolOutcome(Payload):
     """Set by `narrate` to the phase it names."""
     phase_again: bool = False
     """That phase had begun before."""
+    plan_item: str = ""
+    """Set by `narrate` to the item of the plan that it begins."""
     digest: str = ""
     """Of the whole result, for the repetition guard."""

@@ -213,10 +213,11 @@ async def test_narration_and_phases_reach_the_watchers(bench: Bench):
     """A phase that begins ends the one before it, once, however often the call is made."""
     sandbox = await bench.create()
     await bench.use(sandbox, "narrate", {"message": "laying it out", "phase_name": "Layout"})
-    second = await bench.use(sandbox, "narrate", {"message": "on to the code", "phase_name": "Code"})
+    second = await bench.use(sandbox, "narrate", {"message": "on", "phase_name": "Code", "plan_item": "api"})
     again = await bench.use(sandbox, "narrate", {"message": "still there", "phase_name": "Code"})
 
     told = [kind for kind in await types_of(bench) if kind != "agent.tool.called"]
+    assert ("api", "") == (second.plan_item, again.plan_item)
     assert [("Code", False), ("Code", True)] == [(one.phase, one.phase_again) for one in (second, again)]
     assert told == [
         "gsd.phase.started",

@@ -1,3 +1,4 @@
+import random
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -131,6 +132,38 @@ def test_sleep_ends_at_the_next_midnight():
 def test_an_unknown_midnight_is_looked_for_again():
     """A balance without one is no reason to sleep for ever, or not at all."""
     assert timedelta(hours=1) == budget.sleep_for(NOON, None)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1, exclude_max=True), st.timedeltas(timedelta(0), timedelta(31)))
+def test_those_of_one_midnight_wake_one_after_the_other(sleepers: int, chance: float, sleep: timedelta):
+    """None before midnight, five a second, two minutes at least, and nobody waits half as long again."""
+    midnight = NOON + sleep
+    balance = Balance(day=DAY, allowance=0, wakes_at=midnight, sleepers=sleepers)
+    late = budget.wake_time(NOON, balance, chance) - max(midnight, NOON + budget.SHORTEST_SLEEP)
+
+    assert timedelta(0) <= late <= max(sleep, budget.SHORTEST_SLEEP) / 2
+    assert late <= max(timedelta(minutes=2), timedelta(seconds=sleepers / 5))
+
+
+@pytest.mark.parametrize(
+    ("sleepers", "seconds"), [(0, 0), (1, 120), (600, 120), (601, 120.2), (10_000, 2_000)]
+)
+def test_how_far_apart_they_wake(sleepers: int, seconds: float):
+    """An old balance counted nobody: such a build wakes at midnight, as it was told."""
+    balance = Balance(day=DAY, allowance=0, wakes_at=NOON + timedelta(hours=12), sleepers=sleepers)
+    apart = budget.wake_time(NOON, balance, 0.5) - budget.wake_time(NOON, balance, 0.0)
+
+    assert seconds / 2 == apart.total_seconds()
+
+
+def test_a_crowd_wakes_as_evenly_as_a_few():
+    """Each draws for itself: of a user's many builds and another's few, half wake in the window's half."""
+    balance = Balance(day=DAY, allowance=0, wakes_at=NOON + timedelta(hours=12), sleepers=10_000)
+    chance = random.Random(1)
+    half = budget.wake_time(NOON, balance, 0.5)
+    for builds in (2_000, 200):
+        early = sum(budget.wake_time(NOON, balance, chance.random()) < half for _ in range(builds))
+        assert 0.4 < early / builds < 0.6
 
 
 @settings(deadline=None)

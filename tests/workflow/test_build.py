@@ -321,3 +321,26 @@ async def test_the_receipt_tells_what_was_spent_by_phase(bench):
     assert (last.day, last.allowance, last.left) == (
         after.day, after.day_allowance_microdollars, after.day_left_microdollars,
     )  # fmt: skip
+
+
+async def test_each_call_is_made_for_the_item_that_was_named_last(bench):
+    """A phase that begins without one forgets the item of the phase before."""
+    first, second, third = (call("narrate", name) for name in ("one", "two", "three"))
+    told = (
+        (first, {"phase": "Build", "plan_item": "a page"}),
+        (second, {"plan_item": "a form"}),
+        (third, {"phase": "Polish"}),
+    )
+    world = World(
+        replies=iter([acts(first), acts(second), acts(third), done()]),
+        outcomes={
+            each.tool_use_id: ToolOutcome.model_validate({"tool_use_id": each.tool_use_id, **values})
+            for each, values in told
+        },
+    )
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    assert [("", ""), ("Build", "a page"), ("Build", "a form"), ("Polish", "")] == [
+        (each.phase, each.plan_item) for each in world.asked
+    ]

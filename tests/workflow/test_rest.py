@@ -1,14 +1,14 @@
 """Standing still, on fakes and a skipped clock: sleep, wake, pause, stop, switch, busy."""
 
 import itertools
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from tests.fakes import DAY, Gate, World, acts, balance, call, done, refused
+from tests.fakes import ALLOWANCE, DAY, Gate, World, acts, balance, call, done, refused
 from tests.histories import activity_names
 from workflows.errors import FailureType
 from workflows.models import BuildResult, BuildStatus, SetLimit
@@ -38,6 +38,26 @@ async def test_sleeps_until_midnight_and_wakes_by_itself(sleeping_bench):
         "call_model",
     ] == (names[asleep - 2 : asleep + 4])
     assert ["SLEEPING"] == [one.status for one in world.statuses if one.event == "agent.sleeping"]
+
+
+async def test_of_many_sleepers_each_wakes_when_it_said(sleeping_bench):
+    """It draws its moment after midnight, tells it, and sleeps exactly until then."""
+    async with sleeping_bench(world := World()) as on:
+        midnight = await on.environment.get_current_time() + timedelta(hours=20)
+        spent = refused(Refusal.SPENT, midnight)
+        crowd = balance(settled=ALLOWANCE, wakes_at=midnight).model_copy(update={"sleepers": 9_000})
+        world.replies = iter([spent.model_copy(update={"balance": crowd}), done()])
+        handle = await on.start()
+        await handle.result()
+        fired = [
+            event.event_time.ToDatetime(UTC)
+            for event in (await handle.fetch_history()).events
+            if event.HasField("timer_fired_event_attributes")
+        ]
+
+    told = [one.wake_at for one in world.statuses if one.event == "agent.sleeping"]
+    assert midnight < told[0] < midnight + timedelta(minutes=30)
+    assert abs(fired[0] - told[0]) < timedelta(seconds=1)
 
 
 async def test_early_wake(sleeping_bench):

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -10,8 +10,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.tables import builds
 from workflows.errors import FailureType
-from workflows.models import ChooseModel, FinishBuild, PreparedBuild
-from workflows.turns import AddMoney
+from workflows.models import ChooseModel, FinishBuild, PreparedBuild, StatusChange
+from workflows.turns import AddMoney, Refusal
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -83,6 +83,26 @@ async def test_an_exhausted_cycle_sleeps_to_its_renewal(desk):
 
     assert datetime(2026, 11, 30, 10, tzinfo=UTC) == exhausted.wakes_at
     assert 5_000_000 == added.left
+
+
+async def test_a_refused_call_is_told_how_many_sleep_to_the_same_midnight(desk, make_desk):
+    """Of all users and itself, however it is asleep already; not those who wake at another time."""
+    midnight, others = datetime(2027, 3, 2, tzinfo=UTC), make_desk()
+    await desk.give(tier="bootstrapper")
+    mine, noon = await desk.prepare(), midnight - timedelta(hours=12)
+    for build, wakes in [
+        (mine, timedelta(minutes=2)),
+        *[(await others.prepare(), timedelta(minutes=n)) for n in (0, 1, 59, 61, -1)],
+    ]:
+        change = StatusChange(
+            build_id=build.build_id, event="agent.sleeping", status="SLEEPING", wake_at=midnight + wakes
+        )
+        await desk.run(desk.builds.record_status, change)
+    await desk.set_money(1, day=noon.date())
+    refused = await desk.call(mine, at=noon)
+
+    assert Refusal.SPENT is refused.refused
+    assert (midnight, 4) == (refused.balance.wakes_at, refused.balance.sleepers)
 
 
 async def test_money_is_added_once_a_key(desk, make_desk):

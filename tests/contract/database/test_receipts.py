@@ -22,7 +22,7 @@ from workflows.turns import ModelCall
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MODEL = "claude-sonnet-5-5"
-BREAKDOWNS = ("by_phase", "by_tool", "by_day", "by_price")
+BREAKDOWNS = ("by_phase", "by_item", "by_tool", "by_day", "by_price")
 
 
 def usage(total: int, cached: int, written: int, hour: int, output: int) -> Usage:
@@ -166,16 +166,20 @@ async def test_cache_savings_are_net_of_what_the_writes_cost(desk):
     assert (both.cache_write_5m_tokens, both.cache_write_1h_tokens) == (30_000, 20_000)
 
 
-async def test_a_call_is_booked_with_its_turn_attempt_and_phase(desk):
-    """The plan item stays empty: the workflow knows phases."""
+async def test_a_call_is_booked_with_where_it_was_made(desk):
+    """By turn, attempt, phase and item of the plan; the receipt adds up by each."""
     build = await desk.prepare()
     call = ModelCall(
-        build_id=build.build_id, user=build.user, model=build.model, head=build.head, turn=4, phase="1: shell"
-    )
+        build_id=build.build_id, user=build.user, model=build.model, head=build.head, turn=4,
+        phase="1: shell", plan_item="a page",
+    )  # fmt: skip
     await desk.run(desk.model.call_model, call, attempt=3)
     (entry,) = await desk.entries(build.build_id)
+    receipt = await load_receipt(desk.engine, build.build_id)
 
-    assert (4, 3, "1: shell", "") == (
+    assert receipt is not None
+    assert [("1: shell: a page", entry["cost"])] == [(one.name, one.microdollars) for one in receipt.by_item]
+    assert (4, 3, "1: shell", "a page") == (
         entry["turn"], entry["attempt"], entry["phase"], entry["plan_item"],
     )  # fmt: skip
 

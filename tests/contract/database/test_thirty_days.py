@@ -25,7 +25,7 @@ from activities.settings import Settings
 from tests import fakes
 from tests.handles import ready
 from worker import bind, build_worker
-from workflows import ports
+from workflows import budget, ports
 from workflows.models import StatusChange
 from workflows.turns import ModelCall, ModelReply, ToolCall, ToolOutcome
 
@@ -152,7 +152,8 @@ async def test_thirty_days_of_spending_all(desk, settings, autumn):
     ]
     spent = await _days_of(desk)
 
-    assert midnights == sorted(set(night.sleeps))
+    assert midnights == sorted({_midnight_before(sleep) for sleep in night.sleeps})
+    assert all(sleep - _midnight_before(sleep) < budget.SHORTEST_SPREAD for sleep in night.sleeps)
     assert DAYS + 2 == len(night.sleeps) == len(night.wakes)
     assert {4, 5} == {midnight.hour for midnight in midnights}
     punctual = [woke for woke in night.wakes if any(_is_just_after(woke, each) for each in midnights)]
@@ -162,6 +163,10 @@ async def test_thirty_days_of_spending_all(desk, settings, autumn):
     assert GIFT == spent[begin.date() + timedelta(days=RICHER)].added
     assert spent[begin.date() + timedelta(days=RICHER)].spent > spent[begin.date()].allowance
     assert spent[renewal].allowance == 30_000_000 // (_next_month(renewal) - renewal).days
+
+
+def _midnight_before(moment: datetime) -> datetime:
+    return datetime.combine(moment.astimezone(ZONE).date(), time(), ZONE).astimezone(UTC)
 
 
 def _is_just_after(woke: datetime, midnight: datetime) -> bool:

@@ -1,11 +1,12 @@
 """Which script plays: the one that the brief names, as in `[[script:long turns=60]]`, else the web app."""
 
 from starter.local.model.conversation import Conversation
-from starter.local.model.scripts import broken, idle, long, loop, sleeper, webapp, wild
+from starter.local.model.scripts import broken, idle, long, loop, night, sleeper, webapp, wild
 from starter.local.model.steps import Reply, Script, Text
 
 SCRIPTS: tuple[Script, ...] = (
     sleeper.SCRIPT,
+    night.SCRIPT,
     long.SCRIPT,
     idle.SCRIPT,
     wild.SCRIPT,

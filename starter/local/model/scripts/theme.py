@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from starter.local.model.values import json_text
 
@@ -85,8 +86,8 @@ _GENERIC = re.compile(
     r"\b(?:an?|the|my|our)\s+(?:[a-z]+[ -])?([a-z]+)[ -](tracker|log|journal|planner|diary|checklist)\b",
     re.IGNORECASE,
 )
-_PHASES = ("Data model", "Web app", "Tests and polish")
 _ACCENTS = ("#5f3dc4", "#0b7285", "#d9480f", "#2b8a3e", "#a61e4d")
+_NAMED = re.compile(r'"name": "([^"\\]+)"(?:,\s*"items": \[\s*"([^"\\]+)")?')
 _OFTEN = 3
 """A known word said so often outweighs the name of another kind of app."""
 
@@ -103,11 +104,22 @@ def theme_of(brief: str) -> Theme:
     return _generic(*named.groups()) if named else _TASKS
 
 
-def phases_of(brief: str) -> tuple[str, str, str]:
-    """Return the names of the three phases: the plan's first, second and last, where it has so many."""
+class Phase(NamedTuple):
+    """A phase of the plan, and the first of its items."""
+
+    name: str
+    item: str = ""
+
+
+_PHASES = Phase("Data model"), Phase("Web app"), Phase("Tests and polish")
+
+
+def phases_of(brief: str) -> tuple[Phase, Phase, Phase]:
+    """Return the three phases: the plan's first, second and last, where it has so many."""
     _, _, plan = brief.partition("<build_plan>")
-    names = re.findall(r'"name": "([^"\\]+)"', plan) if '"phases"' in plan else []
-    return (names[0], names[1], names[-1]) if len(names) >= len(_PHASES) else _PHASES
+    found = _NAMED.findall(plan) if '"phases"' in plan else []
+    phases = [Phase(*each) for each in found]
+    return (phases[0], phases[1], phases[-1]) if len(phases) >= len(_PHASES) else _PHASES
 
 
 def _generic(subject: str, kind: str) -> Theme:

@@ -3,7 +3,7 @@
 import re
 
 from starter.local.model.conversation import Conversation
-from starter.local.model.scripts.theme import Theme, theme_of
+from starter.local.model.scripts.theme import Phase, Theme, theme_of
 from starter.local.model.scripts.webapp_preview import PREVIEW_STOP, preview_steps
 from starter.local.model.scripts.webapp_state import (
     COMMIT,
@@ -40,7 +40,7 @@ def further_steps(conversation: Conversation) -> list[Step]:
     return [
         *_take_stock(),
         *_badge(days, name, first=_last_milestone(conversation) is None),
-        *preview_steps(theme, opening=opening, phase="Tests and polish"),
+        *preview_steps(theme, opening=opening, phase=Phase("Tests and polish")),
         Step("stop", say(Text("It runs as before, with the badge."), use("bash", command=PREVIEW_STOP))),
         Step("documents", say(use("document", section="features", content=_feature(theme, days, name)))),
         Step(

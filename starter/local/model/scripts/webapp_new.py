@@ -1,7 +1,7 @@
 """The steps of a first build: data model, web app, tests and polish."""
 
 from starter.local.model.conversation import Conversation
-from starter.local.model.scripts.theme import Theme
+from starter.local.model.scripts.theme import Phase, Theme
 from starter.local.model.scripts.webapp_preview import PREVIEW_STOP, preview_steps
 from starter.local.model.scripts.webapp_state import (
     BUG,
@@ -24,7 +24,7 @@ _POLISH = (
 )
 
 
-def new_steps(theme: Theme, phases: tuple[str, str, str]) -> list[Step]:
+def new_steps(theme: Theme, phases: tuple[Phase, Phase, Phase]) -> list[Step]:
     """Return all steps of a first build, in order."""
     return [*_data_model(theme, phases[0]), *_web_app(theme, phases[1]), *_polish(theme, phases[2])]
 
@@ -41,13 +41,13 @@ def new_closing(theme: Theme, conversation: Conversation) -> str:
     return f"{story}All tests pass; {found}" if conversation.of("mend") else f"{story}All tests pass."
 
 
-def _data_model(theme: Theme, phase: str) -> list[Step]:
+def _data_model(theme: Theme, phase: Phase) -> list[Step]:
     opening = f"We begin with the heart of it, tested before there is a page: {theme.plural} and streaks."
     return [
         Step(
             "begin",
             say(
-                use("narrate", message=opening, phase_name=phase),
+                use("narrate", message=opening, phase_name=phase.name, plan_item=phase.item),
                 use("bash", command="python3 --version; git --version; ls -A | head"),
             ),
         ),
@@ -113,7 +113,7 @@ def _mending(tests: str) -> list[Step]:
     ]
 
 
-def _web_app(theme: Theme, phase: str) -> list[Step]:
+def _web_app(theme: Theme, phase: Phase) -> list[Step]:
     opening = (
         f"The streaks hold across months now. On to what you will see: one calm page for all {theme.plural}."
     )
@@ -124,7 +124,7 @@ def _web_app(theme: Theme, phase: str) -> list[Step]:
         Step(
             "page-phase",
             say(
-                use("narrate", message=opening, phase_name=phase),
+                use("narrate", message=opening, phase_name=phase.name, plan_item=phase.item),
                 use("document", section="overview", content=overview),
             ),
         ),
@@ -146,7 +146,7 @@ def _web_app(theme: Theme, phase: str) -> list[Step]:
     ]
 
 
-def _polish(theme: Theme, phase: str) -> list[Step]:
+def _polish(theme: Theme, phase: Phase) -> list[Step]:
     opening = "Everything works in tests. Now we run it for real and look at it with your eyes."
     return [
         *preview_steps(theme, opening=opening, phase=phase),

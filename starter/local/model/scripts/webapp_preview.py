@@ -1,7 +1,7 @@
 """Running the app for real: start it, use it over HTTP, take a picture of it."""
 
 from starter.local.model.conversation import Conversation
-from starter.local.model.scripts.theme import Theme
+from starter.local.model.scripts.theme import Phase, Theme
 from starter.local.model.steps import Said, Step, Text, say, use
 from starter.local.model.values import json_text
 
@@ -29,7 +29,7 @@ print(call("GET", "API").read().decode())
 PY"""
 
 
-def preview_steps(theme: Theme, *, opening: str, phase: str) -> list[Step]:
+def preview_steps(theme: Theme, *, opening: str, phase: Phase) -> list[Step]:
     """Return the steps that open the last phase."""
     probe = _PROBE.replace("NAMES", json_text(theme.suggestions)).replace("API", theme.fill("/api/{{PATH}}"))
     probing = say(Text("A few real requests."), use("bash", command=probe, timeout_seconds=30))
@@ -37,7 +37,7 @@ def preview_steps(theme: Theme, *, opening: str, phase: str) -> list[Step]:
         Step(
             "start",
             say(
-                use("narrate", message=opening, phase_name=phase),
+                use("narrate", message=opening, phase_name=phase.name, plan_item=phase.item),
                 use("bash", command=_START, background=True),
             ),
         ),
