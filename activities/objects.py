@@ -6,16 +6,15 @@ that is both an object and a folder.
 
 import base64
 import hashlib
-import ipaddress
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import aioboto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from activities.addresses import is_private
 from activities.settings import Settings
 
 PRESIGNED_SECONDS = 900
@@ -167,17 +166,6 @@ class Objects:
         return await self._client.generate_presigned_url(
             "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=PRESIGNED_SECONDS
         )
-
-
-def is_private(endpoint: str) -> bool:
-    """Tell whether an endpoint is a loopback or private address, out of a cloud sandbox's reach."""
-    host = urlsplit(endpoint).hostname or ""
-    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False
 
 
 @asynccontextmanager

@@ -141,6 +141,8 @@ class World:
     replies: Iterator[Answer] = field(default_factory=lambda: iter([done()]))
     proofs: Iterator[ProofReport] = field(default_factory=lambda: iter(()))
     intact: Iterator[bool] = field(default_factory=lambda: iter(()))
+    run_ends: Iterator[datetime] = field(default_factory=lambda: iter(()))
+    """When the provider ends the run that each creation and each connect begins."""
     lose_calls: set[str] = field(default_factory=set)
     """Tool calls during which the sandbox is lost, once each."""
     refuse_start: ApplicationError | None = None
@@ -331,6 +333,7 @@ class Sandboxes(ports.Sandboxes):
             generation=request.generation,
             home="/home/user",
             workspace="/home/user/workspace",
+            run_ends=next(self.world.run_ends, None),
         )
 
     @activity.defn
@@ -345,7 +348,11 @@ class Sandboxes(ports.Sandboxes):
         await self.world.enter()
         self.world.connected.append(request.sandbox.sandbox_id)
         intact = next(self.world.intact, True)
-        return ConnectedSandbox(intact=intact, reason="" if intact else "its marker is missing")
+        return ConnectedSandbox(
+            intact=intact,
+            reason="" if intact else "its marker is missing",
+            run_ends=next(self.world.run_ends, None) if intact else None,
+        )
 
     @activity.defn
     @override

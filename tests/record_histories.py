@@ -161,6 +161,16 @@ async def retried(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def renewed(on: Bench, world: World) -> WorkflowHandle:
+    """The provider's longest run ends soon: paused and resumed between turns."""
+    now = await on.environment.get_current_time()
+    world.run_ends = iter([now + timedelta(minutes=1), now + timedelta(days=1)])
+    world.replies = iter([acts(call("bash", "one")), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
 async def dear(on: Bench, world: World) -> WorkflowHandle:
     """Asleep, the model is changed and it looks at once; too dear for any day, it asks and is resumed.
 
@@ -190,6 +200,7 @@ SCENARIOS: dict[str, Scenario] = {
     "retried": retried,
     "changed": changed,
     "dear": dear,
+    "renewed": renewed,
 }
 
 

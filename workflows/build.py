@@ -161,6 +161,7 @@ class BuildWorkflow(Rewinding):
                 await self._continue_as_new()
             await self._resting.hold()
             await self._back.go()
+            await self._workspace.renew()
             self._heed_limit()
             wakes = self.state.wakes
             reply = await self._call_model()

@@ -1,5 +1,6 @@
 """Payloads of the workspace: sandboxes, snapshots, and the proof in a fresh sandbox."""
 
+from datetime import datetime
 from typing import Literal
 
 from workflows.payload import Payload
@@ -16,6 +17,8 @@ class SandboxRef(Payload):
     """Absolute path of the home directory in the sandbox."""
     workspace: str
     """Absolute real path of the workspace in the sandbox."""
+    run_ends: datetime | None = None
+    """When the provider ends its longest continuous run, unless it is paused and resumed before."""
 
 
 class CreateSandbox(Payload):
@@ -44,6 +47,8 @@ class ConnectedSandbox(Payload):
     """False: the sandbox is gone, old or another one; restore."""
     reason: str = ""
     """Why it was found lost."""
+    run_ends: datetime | None = None
+    """When the provider ends the run that began now."""
 
 
 class TakeSnapshot(Payload):

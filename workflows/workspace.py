@@ -4,6 +4,7 @@ Workflow code: it decides and waits, activities do. It knows no turn and no mone
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Literal
 
 from temporalio import workflow
@@ -12,6 +13,7 @@ from temporalio.workflow import ActivityHandle
 
 from workflows import options
 from workflows.branches import Rewind
+from workflows.catalogue import MAX_COMMAND_SECONDS
 from workflows.errors import BuildFailed, FailureType, Outcome
 from workflows.files import (
     ConnectedSandbox,
@@ -25,6 +27,13 @@ from workflows.guard import MAX_LOSSES
 from workflows.ports import Sandboxes, Snapshots
 from workflows.state import BuildState
 from workflows.texts import LOST, told_of_loss
+
+RENEW_BEFORE = timedelta(seconds=MAX_COMMAND_SECONDS) + timedelta(minutes=7)
+"""Before the provider ends a sandbox's longest run: the longest command, its capture, and five minutes."""
+RENEWED = (
+    "[sandbox] Your sandbox was paused and resumed, as the provider ends a run after some hours. "
+    "Your files are untouched; background processes were stopped, start again what you need."
+)
 
 
 def is_lost(error: ActivityError) -> bool:
@@ -95,8 +104,22 @@ class Workspace:
                 raise
             found = ConnectedSandbox(intact=False, reason="it did not come back")
         self._state.sandbox_paused = False
-        if not found.intact:
+        if found.intact:
+            self._state.sandbox = sandbox.model_copy(update={"run_ends": found.run_ends})
+        else:
             await self._replace(sandbox, found.reason)
+
+    async def renew(self) -> None:
+        """Pause and resume a sandbox whose longest run ends soon, as between turns nothing runs in it."""
+        sandbox = self._state.sandbox
+        if sandbox is None or sandbox.run_ends is None or self._state.sandbox_paused:
+            return
+        if workflow.now() < sandbox.run_ends - RENEW_BEFORE:
+            return
+        await self.pause()
+        resumed = await self.ready()
+        if resumed.generation == sandbox.generation:
+            self._state.note(RENEWED)
 
     async def recover(self, lost: SandboxRef, reason: str) -> None:
         """Replace a lost sandbox once, however many calls noticed it; raises BuildFailed after many."""

@@ -175,9 +175,9 @@ class Bench:
         use = f"toolu_{uuid.uuid4().hex[:20]}"
         return await self.run(sandbox, await self.reply((use, tool, given)), use, tool)
 
-    async def bash(self, sandbox: SandboxRef, command: str) -> ToolOutcome:
+    async def bash(self, sandbox: SandboxRef, command: str, *, seconds: int = 120) -> ToolOutcome:
         """Run a command through the bash tool."""
-        return await self.use(sandbox, "bash", {"command": command})
+        return await self.use(sandbox, "bash", {"command": command, "timeout_seconds": seconds})
 
     async def snapshot(self, sandbox: SandboxRef, **fields: object) -> RestorePoint:
         """Take a snapshot as the workflow does."""
