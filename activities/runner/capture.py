@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from . import index
 from .failures import RunnerFailure
-from .freezing import frozen
+from .freezing import frozen, writers
 from .looking import Look, Rules
 from .packs import Packer, Place
 from .publish import hear
@@ -75,8 +75,14 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
     root = os.fsencode(state.workspace)
     seen = Look(root, before=last.rows, rules=rules, packer=packer)
     try:
+        if writers(state):
+            Look(root, before=last.rows, rules=rules, packer=packer).read_ahead(
+                scan(root, most=limits.entries)
+            )
+        began = time.monotonic()
         with frozen(state):
             seen.look(scan(root, most=limits.entries))
+        held = time.monotonic() - began
     except BaseException:
         packer.abandon()
         raise
@@ -86,6 +92,7 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         "number": number,
         "changed": changed,
         "bytes": packer.stored,
+        "frozen_seconds": round(held, 4),
         "omitted": _names(seen.omitted),
         "omitted_count": len(seen.omitted),
         "torn": _names(seen.torn),

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import NamedTuple
 
 from .packs import Packer, TooMuch
 from .rows import Row, is_cache
 from .scan import Found
+
+
+RESTED_NS = 200_000_000
+"""A file written within that time, as a log is, would only be packed twice."""
 
 
 class Rules(NamedTuple):
@@ -40,25 +45,37 @@ class Look:
     def look(self, found: Found) -> None:
         """Give every path of a scan its row; source is read before caches, as limits meet these first."""
         self.omitted += found.omitted
-        inodes: dict[tuple[int, int], list[bytes]] = {}
-        for path, seen in found.stats.items():
-            if stat.S_ISREG(seen.st_mode):
-                alone = (seen.st_ino, seen.st_dev) if seen.st_nlink > 1 else (-1, len(inodes))
-                inodes.setdefault(alone, []).append(path)
-            else:
-                self._note_other(path, seen)
+        for paths in self._unread(found):
+            self._note(paths, self._read_file(paths[0], found.stats[paths[0]]))
         self._join_symlinks(found)
+        self._name_packs()
+
+    def read_ahead(self, found: Found) -> None:
+        """Pack what is to be read while its writers still run; `look` then packs only what they changed."""
+        rested = time.time_ns() - RESTED_NS
+        for paths in self._unread(found):
+            if found.stats[paths[0]].st_mtime_ns < rested:
+                self._read_file(paths[0], found.stats[paths[0]])
+
+    def _unread(self, found: Found) -> list[list[bytes]]:
+        """Note what the stat tells; gives the names of each file that must be read, source before caches."""
+        linked: dict[tuple[int, int], list[bytes]] = {}
+        alone: list[list[bytes]] = []
+        for path, seen in found.stats.items():
+            if not stat.S_ISREG(seen.st_mode):
+                self._note_other(path, seen)
+            elif seen.st_nlink > 1:
+                linked.setdefault((seen.st_ino, seen.st_dev), []).append(path)
+            else:
+                alone.append([path])
         unread: list[list[bytes]] = []
-        for paths in inodes.values():
+        for paths in (*alone, *linked.values()):
             row = self._unchanged(paths, found)
             if row is None:
-                unread.append(paths)
+                unread.append(sorted(paths, key=_source_first))
             else:
                 self._note(paths, row)
-        unread = [sorted(paths, key=_source_first) for paths in unread]
-        for paths in sorted(unread, key=lambda names: _source_first(names[0])):
-            self._note(paths, self._read_file(paths[0], found.stats[paths[0]]))
-        self._name_packs()
+        return sorted(unread, key=lambda names: _source_first(names[0]))
 
     def _note_other(self, path: bytes, seen: os.stat_result) -> None:
         row = Row("dir", stat.S_IMODE(seen.st_mode), seen.st_mtime_ns, uid=seen.st_uid, gid=seen.st_gid)
