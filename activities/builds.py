@@ -80,7 +80,8 @@ class Builds(ports.Builds):
                 await _reopen(connection, known)
             known = await _find(connection, build_id)
             assert known is not None
-            return _prepared(known, await load_user(connection, known["user_id"]))
+            prepared = _prepared(known, await load_user(connection, known["user_id"]))
+            return prepared.model_copy(update={"cadence": self._settings.snapshot_cadence})
 
     @activity.defn
     @override

@@ -58,6 +58,10 @@ class Entry(BaseModel):
     length: Annotated[int, Field(ge=0)] | None = None
     target: str | None = None
     """Of a symlink: where it points; of a hard link: the path it is the same as."""
+    torn: bool = False
+    """The file changed while it was read."""
+    partial: bool = False
+    """What the folder holds is not all known."""
     class_: Annotated[Literal["source", "cache"] | None, Field(alias="class")] = None
 
 
@@ -119,8 +123,8 @@ class Manifest(BaseModel):
 
     @property
     def omitted(self) -> tuple[str, ...]:
-        """Names of the paths that were too large to be kept."""
-        names = (entry.path for entry in self.entries.values() if entry.kind == "omitted")
+        """Names of the paths that were not kept, or not with all that is in them."""
+        names = (entry.path for entry in self.entries.values() if entry.kind == "omitted" or entry.partial)
         return tuple(unquote_to_bytes(name).decode("utf-8", "backslashreplace") for name in names)
 
     @property

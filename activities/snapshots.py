@@ -23,6 +23,7 @@ from activities.manifests import InvalidManifest, Manifest, unknown_packs
 from activities.objects import Objects
 from activities.restore import Restorer, manifest_key, pack_key
 from activities.restore_points import NewRestorePoint, RestorePoints
+from activities.unsaved import telling, untrusted
 from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
@@ -87,12 +88,13 @@ class Snapshots(ports.Snapshots):
         """Upload what was captured, publish the manifest, commit the restore point.
 
         Gives the newest restore point again when nothing changed since. Raises SandboxLost when the sandbox
-        is gone or another generation has taken over.
+        is gone or another generation has taken over, DiskFull, and Unsaved where it is to tell of an outage.
         """
-        async with heartbeating(), classified():
+        async with heartbeating(), classified(), telling(request):
             return await self._take(request)
 
     async def _take(self, request: TakeSnapshot) -> RestorePoint:
+        last = await self._points.last(request)
         pending = await self._pending(request)
         newest = await self._points.newest(request)
         if not pending.number and newest is not None:
@@ -100,15 +102,15 @@ class Snapshots(ports.Snapshots):
         point = await self._points.by_key(request.project, _key(request, pending))
         if point is None:
             await self._upload(request, pending)
-            point = await self._publish(request, pending)
+            point = await self._publish(request, pending, last)
         self._captures.commit(request.sandbox, number=pending.number, key=point.key, sha256=pending.sha256)
         return point
 
     async def _pending(self, request: TakeSnapshot) -> Pending:
         """Tell what waits; a first snapshot of nothing is scanned, as each build has a restore point."""
         told = self._captures.take(request.sandbox, least=request.captured)
-        if request.full_scan:
-            await self._capture(request, full_scan=True)
+        if request.full_scan or request.recapture or self._captures.whole:
+            await self._capture(request, full_scan=request.full_scan)
             told = None
         pending = _read_pending(told) if told else await self._ask_pending(request)
         if pending.number or await self._points.newest(request):
@@ -120,13 +122,14 @@ class Snapshots(ports.Snapshots):
         payload = {
             "full_scan": full_scan,
             "emptied": list(emptied),
+            "whole": self._captures.whole,
             **self._captures.fields(request.sandbox),
         }
         await self._workspace.ask(request.sandbox, "capture", payload, within=CAPTURE_TIME)
 
     async def _ask_pending(self, request: TakeSnapshot) -> Pending:
         """Ask what waits; contents whose pack was deleted before its upload are read again first."""
-        payload = self._captures.fields(request.sandbox)
+        payload = {"whole": self._captures.whole, **self._captures.fields(request.sandbox)}
         for _ in range(MAX_RECOVERIES):
             try:
                 return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
@@ -173,10 +176,10 @@ class Snapshots(ports.Snapshots):
 
     async def _put_pack(self, pack: Pack, key: str, data: bytes) -> None:
         if hashlib.sha256(data).hexdigest() != pack["sha256"]:
-            raise _untrusted(f"Pack {pack['sha256'][:12]} does not have the digest that it is named by.")
+            raise untrusted(f"Pack {pack['sha256'][:12]} does not have the digest that it is named by.")
         await self._objects.put_if_absent(key, data, content_type="application/octet-stream")
 
-    async def _publish(self, request: TakeSnapshot, pending: Pending) -> RestorePoint:
+    async def _publish(self, request: TakeSnapshot, pending: Pending, after: int | None) -> RestorePoint:
         """Read, judge and put the manifest, then commit: only the worker publishes."""
         data = _decode(pending.content) or await self._workspace.client.read(
             request.sandbox.sandbox_id, pending.path
@@ -188,7 +191,7 @@ class Snapshots(ports.Snapshots):
         whole = await self._whole(manifest, parent)
         known = await self._known_packs(pending, parent)
         if missing := unknown_packs(manifest, known):
-            raise _untrusted(f"It names {len(missing)} packs that were never uploaded.")
+            raise untrusted(f"It names {len(missing)} packs that were never uploaded.")
         new = NewRestorePoint(
             number=pending.number,
             key=_key(request, pending),
@@ -201,7 +204,7 @@ class Snapshots(ports.Snapshots):
             packs={name: known[name] for name in manifest.packs},
         )
         await self._objects.put_if_absent(new.key, data, content_type="application/x-ndjson")
-        point = await self._points.commit(request, new)
+        point = await self._points.commit(request, new, after=after)
         self._restorer.remember(point.restore_point, whole)
         return point
 
@@ -213,7 +216,7 @@ class Snapshots(ports.Snapshots):
         try:
             return await asyncio.to_thread(before.apply, manifest)
         except InvalidManifest as error:
-            raise _untrusted(str(error)) from None
+            raise untrusted(str(error)) from None
 
     async def _known_packs(self, pending: Pending, parent: int | None) -> dict[str, int]:
         known = {name: pack["bytes"] for name, pack in pending.packs.items()}
@@ -229,7 +232,7 @@ class Snapshots(ports.Snapshots):
             return newest.restore_point if newest else None
         parent = await self._points.by_key(request.project, key)
         if parent is None:
-            raise _untrusted(f"It builds on {key!r}, which is no restore point of this project.")
+            raise untrusted(f"It builds on {key!r}, which is no restore point of this project.")
         return parent.restore_point
 
 
@@ -257,19 +260,10 @@ def _parse(data: bytes) -> Manifest:
     try:
         return Manifest.parse(data)
     except InvalidManifest as error:
-        raise _untrusted(str(error)) from None
+        raise untrusted(str(error)) from None
 
 
 def _key(request: TakeSnapshot, pending: Pending) -> str:
     return manifest_key(
         project=request.project, build_id=request.build_id, number=pending.number, sha256=pending.sha256
-    )
-
-
-def _untrusted(reason: str) -> ApplicationError:
-    """Refuse what came out of a sandbox that cannot be believed; the last restore point stands."""
-    return ApplicationError(
-        f"The snapshot's manifest is not to be trusted: {reason} The build is restored from its last one.",
-        type=FailureType.SANDBOX_LOST,
-        non_retryable=True,
     )

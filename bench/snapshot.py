@@ -40,9 +40,11 @@ VERSIONS = {Ours.name: OURS.version, TarGz.name: "GNU tar", ByRestic.name: RESTI
 async def open_bench(data: Path) -> AsyncGenerator[Ground]:
     """Start the parts that snapshots need, in a directory of their own."""
     data.chmod(0o711)
-    async with open_stack(ROOT, data=data, parts=PARTS, environment={}) as stack:
-        async with open_ground(environment_of(stack, {})) as ground:
-            yield ground
+    async with (
+        open_stack(ROOT, data=data, parts=PARTS, environment={}) as stack,
+        open_ground(environment_of(stack, {})) as ground,
+    ):
+        yield ground
 
 
 def restic_of(program: Path, environment: Mapping[str, str], data: Path) -> Restic:
@@ -101,8 +103,7 @@ class Race:
         began = time.monotonic()
         await asyncio.to_thread(self._restic.restore, into)
         self._note(self._restic.name, "restore", number, restore_s=time.monotonic() - began)
-        found = subprocess.run(["sh", "-c", LISTING], cwd=into, capture_output=True, text=True, check=True)
-        self._compare(self._restic.name, expected, found.stdout)
+        self._compare(self._restic.name, expected, await asyncio.to_thread(_listing_here, into))
         await asyncio.to_thread(shutil.rmtree, into)
 
     async def _listing(self, sandbox: SandboxRef, folder: str) -> str:
@@ -117,6 +118,11 @@ class Race:
         row = {"system": name, "version": VERSIONS[name], "kind": kind, "round": number, **rounded}
         self.rows.append(row)
         print(row, flush=True)
+
+
+def _listing_here(folder: Path) -> str:
+    told = subprocess.run(["sh", "-c", LISTING], cwd=folder, capture_output=True, text=True, check=True)
+    return told.stdout
 
 
 async def measure(

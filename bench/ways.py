@@ -1,4 +1,4 @@
-"""Three ways to keep a workspace: ours, the predecessor's tar.gz, and restic. Each saves and restores one tree."""
+"""Three ways to keep a workspace: ours, the predecessor's tar.gz, and restic."""
 
 import shlex
 import time
@@ -166,7 +166,7 @@ class TarGz:
 
 
 class ByRestic:
-    """restic on the host, straight on the sandbox's files: no sandbox and no worker between it and the bucket."""
+    """restic on the host, straight on the sandbox's files: neither sandbox nor worker is in its way."""
 
     name = "restic"
 

@@ -23,7 +23,7 @@ from workflows.files import (
     TakeSnapshot,
 )
 from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
-from workflows.models import ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+from workflows.models import Cadence, ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import (
     AddMoney,
     Balance,
@@ -135,6 +135,7 @@ class World:
     lose_calls: set[str] = field(default_factory=set)
     """Tool calls during which the sandbox is lost, once each."""
     refuse_start: ApplicationError | None = None
+    cadence: Cadence = "turn"
     faults: dict[str, list[ApplicationError | None]] = field(default_factory=dict)
     """Activity → what its next attempts fail with; None: that one does not."""
     gates: dict[str, list[Gate | None]] = field(default_factory=dict)
@@ -195,6 +196,7 @@ class Builds(ports.Builds):
             head=1,
             weight=WEIGHT,
             phases=tuple(phase.name for phase in request.request.build_plan.phases),
+            cadence=self.world.cadence,
         )
 
     @activity.defn

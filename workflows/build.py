@@ -130,7 +130,7 @@ class BuildWorkflow(Changing):
     async def _turn(self) -> bool:
         """Think, act, observe; True when the model says that it is done and has heard everyone."""
         state = self.state
-        reply = await self._think()
+        reply, phase = await self._think(), state.phase
         if budget.is_runaway(reply):
             text = f"One call cost {dollars(reply.overrun)} more than was set aside for it."
             raise BuildFailed(Outcome.BUDGET_EXCEEDED, text)
@@ -139,8 +139,7 @@ class BuildWorkflow(Changing):
             raise BuildFailed(Outcome.REFUSED, f"The model declined to go on: {reply.preview or 'no reason'}")
         refuse = "" if following is guard.Next.ACT else guard.NOT_RUN
         await side_by_side(self._record_cost(reply), self._acting.act(reply, refuse))
-        if state.unsaved:
-            self._workspace.save_soon()
+        self._workspace.save_due("turn" if state.phase == phase else "phase")
         self._nudge(reply, following)
         self._watch_money()
         self._journal.show()

@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from workflows.payload import Payload
 
+Cadence = Literal["call", "turn", "phase"]
+"""Snapshots after each changing call, each turn that changed something, or each phase."""
 MOST_TOOL_CALLS = 100_000
 """The highest limit of tool calls that can be set, whatever the plan."""
 
@@ -101,6 +103,8 @@ class PreparedBuild(Payload):
     """From the plan."""
     phases: tuple[str, ...] = ()
     """Names of the plan's phases, in order; the first twenty."""
+    cadence: Cadence = "turn"
+    """When what was captured is uploaded."""
     tool_calls_limit: int = MOST_TOOL_CALLS
     """The highest that the plan lets `max_tool_calls` be."""
     weight: int = 1
@@ -197,6 +201,8 @@ class BuildStatus(Payload):
     outcome: str = ""
     message: str = ""
     model: str = ""
+    trouble: str = ""
+    """Why the files cannot be saved just now; empty: they are."""
 
 
 class ReceiptSoFar(Payload):

@@ -119,6 +119,7 @@ class Steering:
             outcome=state.outcome,
             message=state.message,
             model=state.model,
+            trouble=state.trouble,
         )
 
     @workflow.query(description="What the build has spent, by phase; the whole is `starter receipt ID`.")

@@ -28,3 +28,23 @@ def dollars(microdollars: int) -> str:
 def spent_of(spent: int, sandbox: int) -> str:
     """What was spent, and where sandboxes cost money, how much of it was theirs; microdollars."""
     return dollars(spent) + (f" ({dollars(sandbox)} of it sandbox time)" if sandbox else "")
+
+
+def told_of_loss(reason: str, undone: tuple[str, ...], running: tuple[str, ...]) -> str:
+    """What the model is told when its sandbox was lost and its files restored."""
+    lost = f"[sandbox] The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
+    told = [lost + "background processes and everything outside the workspace are gone."]
+    if running:
+        told += ["These background commands do not run any more:", _listed(running)]
+    if undone:
+        told += ["These finished calls were undone:", _listed(undone)]
+    return "\n".join(told)
+
+
+def told_of_pause(running: tuple[str, ...]) -> str:
+    """What the model is told when its sandbox comes back from a pause, before which these were stopped."""
+    return "[sandbox] It was paused, so these background commands do not run any more:\n" + _listed(running)
+
+
+def _listed(lines: tuple[str, ...]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

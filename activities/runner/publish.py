@@ -24,7 +24,8 @@ OLD_OUTPUT_SECONDS = 6 * 3600
 def pending(request: dict[str, Any]) -> dict[str, Any]:
     """Answer with the packs to upload and the manifest to publish (its file, digest and size).
 
-    Where all have no more than `inline` bytes together, each carries its content, in base64.
+    `full` gives one though nothing changed; `whole` gives a full one. Where all have no more than `inline`
+    bytes together, each carries its content, in base64.
     Raises RunnerFailure `lost_packs` if a pack that is neither uploaded nor here is needed.
     """
     state = open_state(request)
@@ -37,7 +38,7 @@ def pending(request: dict[str, Any]) -> dict[str, Any]:
         base = index.load(index.published_path(state))
         base = base if base.number == last.number else index.EMPTY
         captures = _captures(state, last, now, base)
-        row = _build(state, now, base, last, full=full)
+        row = _build(state, now, base, last, full=full or bool(request.get("whole")))
         _enclose([*(pack for one in captures for pack in one["packs"]), row], most=request.get("inline", 0))
         return {"captures": captures, "manifest": row}
 

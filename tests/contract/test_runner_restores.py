@@ -143,7 +143,7 @@ def test_damage_is_found_and_nothing_is_touched(box: Box, store: ObjectStore, tm
         Path(manifest["path"]).write_text("".join(text.splitlines(keepends=True)[:-1]))
     answer = restore(other, store, manifest)
 
-    expected = {"pack": "corrupt", "entry": "corrupt", "cut": "invalid_manifest", "missing": "download"}[
+    expected = {"pack": "corrupt", "entry": "corrupt", "cut": "invalid_manifest", "missing": "missing"}[
         damage
     ]
     assert answer["error"]["kind"] == expected

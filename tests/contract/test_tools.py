@@ -193,7 +193,7 @@ async def test_notes_never_push_out_where_the_whole_output_is(bench: Bench):
 
     text = (await result_of(bench, head, "t1"))["content"]
     assert "the whole output is in " in text
-    assert "Too large to be saved" in text
+    assert "Not saved, too large" in text
     assert len(text) <= 30_000
 
 
