@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from . import index
@@ -59,7 +60,8 @@ def hear(request: dict[str, Any]) -> None:
         if number < before.number:
             return
         if row.get("sha256") == told["sha256"]:
-            os.replace(state.path("captures", f"manifest-{number}.index"), index.published_path(state))
+            with suppress(FileNotFoundError):  # an attempt that died, or met a full disk, had come so far
+                os.replace(state.path("captures", f"manifest-{number}.index"), index.published_path(state))
             deltas = 0 if row["kind"] == "full" else before.deltas + 1
             write_published(state, Published(number, told["key"], deltas))
             _sweep(state, number)
