@@ -122,7 +122,7 @@ def interpreters() -> dict[str, str]:
 
 
 def tree(root: Path) -> dict[bytes, tuple[Any, ...]]:
-    """What a restore must bring back: kind, mode, owner, time, content or target, and which names are one file."""
+    """What a restore must bring back: kind, mode, owner, time, content or target, the names of one file."""
     found: dict[bytes, tuple[Any, ...]] = {}
     inodes: dict[int, list[bytes]] = {}
     for path in (root, *root.rglob("*")):
