@@ -4,7 +4,9 @@ A manifest comes out of a sandbox, so nothing in it is believed: names are confi
 digests are well-formed and no entry lies under another that is not a folder.
 """
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal, Self, TypeVar
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -18,6 +20,7 @@ SAFE: Final = "/+@,="
 MAX_MANIFEST_BYTES: Final = 512 * 1024 * 1024
 """The largest manifest that is read."""
 _Line = TypeVar("_Line", bound=BaseModel)
+_GZIP = b"\x1f\x8b"
 _DIGEST = r"^[0-9a-f]{64}$"
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 
@@ -152,6 +155,21 @@ def merge(chain: Sequence[Manifest]) -> Manifest:
     for delta in deltas:
         first = first.apply(delta)
     return first
+
+
+def pack_manifest(data: bytes) -> bytes:
+    """Give a manifest as the bucket keeps it: a fifth of its size, the same bytes for the same manifest."""
+    return gzip.compress(data, mtime=0)
+
+
+def unpack_manifest(body: bytes) -> bytes:
+    """Give a manifest as it was, also one that was kept so; raises InvalidManifest if it is damaged."""
+    if not body.startswith(_GZIP):
+        return body
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidManifest(f"The manifest cannot be unpacked: {error}.") from None
 
 
 def unknown_packs(manifest: Manifest, known: Iterable[str]) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from temporalio.exceptions import ApplicationError
 
-from activities.manifests import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, merge
+from activities.manifests import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, merge, unpack_manifest
 from activities.objects import ObjectMissing, Objects
 from activities.restore_points import RestorePoints
 from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
@@ -67,7 +67,8 @@ class Restorer:
 
     async def _body(self, key: str) -> bytes:
         """Read a manifest; its key tells the digest that it was written with."""
-        body = await self._objects.get(key, limit=MAX_MANIFEST_BYTES)
+        kept = await self._objects.get(key, limit=MAX_MANIFEST_BYTES)
+        body = await asyncio.to_thread(unpack_manifest, kept)
         if f"-{hashlib.sha256(body).hexdigest()[:12]}/" not in key:
             raise InvalidManifest(f"Object {key!r} is not what was written.")
         return body

@@ -5,12 +5,11 @@ one row, and the runner hears of it, with its next request, only after the commi
 """
 
 import asyncio
-import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, NotRequired, TypedDict
+from typing import Any, Final
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -19,8 +18,9 @@ from typing_extensions import override
 from activities.captures import Captures
 from activities.failures import classified
 from activities.heartbeat import heartbeating
-from activities.manifests import InvalidManifest, Manifest, unknown_packs
+from activities.manifests import InvalidManifest, Manifest, pack_manifest, unknown_packs
 from activities.objects import Objects
+from activities.pending import Pack, Pending, decode, read_pending
 from activities.restore import Restorer, manifest_key, pack_key
 from activities.restore_points import NewRestorePoint, RestorePoints
 from activities.unsaved import telling, untrusted
@@ -37,29 +37,6 @@ MAX_RECOVERIES: Final = 20
 """How often lost packs, which the runner names five at a time, are made again in one snapshot."""
 UPLOAD_TIME: Final = timedelta(minutes=15)
 """The longest one upload of all packs may take."""
-
-
-class Pack(TypedDict):
-    """One pack that waits in the sandbox."""
-
-    sha256: str
-    bytes: int
-    content: NotRequired[str]
-    """Base64; only of what is small."""
-
-
-class Pending(NamedTuple):
-    """What waits in the sandbox to be uploaded."""
-
-    number: int
-    """Of the newest capture; 0: nothing was captured since the last restore point."""
-    packs: dict[str, Pack]
-    sha256: str
-    """Of the manifest to publish."""
-    path: str
-    """Where that manifest lies in the sandbox."""
-    content: str
-    """That manifest in base64, if it is small."""
 
 
 class Snapshots(ports.Snapshots):
@@ -112,7 +89,7 @@ class Snapshots(ports.Snapshots):
         if request.full_scan or request.recapture or self._captures.whole:
             await self._capture(request, full_scan=request.full_scan)
             told = None
-        pending = _read_pending(told) if told else await self._ask_pending(request)
+        pending = read_pending(told) if told else await self._ask_pending(request)
         if pending.number or await self._points.newest(request):
             return pending
         await self._capture(request, full_scan=True)
@@ -132,13 +109,13 @@ class Snapshots(ports.Snapshots):
         payload = {"whole": self._captures.whole, **self._captures.fields(request.sandbox)}
         for _ in range(MAX_RECOVERIES):
             try:
-                return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
+                return read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
             except RunnerFault as fault:
                 lost = re.findall(r"[0-9a-f]{64}", fault.message)
                 if fault.kind != "lost_packs" or not lost:
                     raise
                 await self._capture(request, full_scan=False, emptied=lost)
-        return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
+        return read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
 
     async def _upload(self, request: TakeSnapshot, pending: Pending) -> None:
         """Have the sandbox put its packs, or carry them where it cannot reach the bucket."""
@@ -159,7 +136,7 @@ class Snapshots(ports.Snapshots):
     async def _target(self, request: TakeSnapshot, pack: Pack) -> dict[str, Any]:
         key = pack_key(pack["sha256"])
         if content := pack.get("content"):
-            await self._put_pack(pack, key, _decode(content))
+            await self._put_pack(pack, key, decode(content))
             return {"exists": True}
         if await self._objects.size(key) == pack["bytes"]:
             return {"exists": True}
@@ -181,7 +158,7 @@ class Snapshots(ports.Snapshots):
 
     async def _publish(self, request: TakeSnapshot, pending: Pending, after: int | None) -> RestorePoint:
         """Read, judge and put the manifest, then commit: only the worker publishes."""
-        data = _decode(pending.content) or await self._workspace.client.read(
+        data = decode(pending.content) or await self._workspace.client.read(
             request.sandbox.sandbox_id, pending.path
         )
         if hashlib.sha256(data).hexdigest() != pending.sha256:
@@ -203,7 +180,8 @@ class Snapshots(ports.Snapshots):
             omitted=manifest.omitted[:MAX_OMITTED],
             packs={name: known[name] for name in manifest.packs},
         )
-        await self._objects.put_if_absent(new.key, data, content_type="application/x-ndjson")
+        body = await asyncio.to_thread(pack_manifest, data)
+        await self._objects.put_if_absent(new.key, body, content_type="application/gzip")
         point = await self._points.commit(request, new, after=after)
         self._restorer.remember(point.restore_point, whole)
         return point
@@ -234,26 +212,6 @@ class Snapshots(ports.Snapshots):
         if parent is None:
             raise untrusted(f"It builds on {key!r}, which is no restore point of this project.")
         return parent.restore_point
-
-
-def _read_pending(answer: Mapping[str, Any]) -> Pending:
-    manifest: Mapping[str, Any] = answer["manifest"] or {}
-    packs: list[Pack] = [pack for capture in answer["captures"] for pack in capture["packs"]]
-    return Pending(
-        number=int(manifest.get("number", 0)),
-        packs={pack["sha256"]: pack for pack in packs},
-        sha256=str(manifest.get("sha256", "")),
-        path=str(manifest.get("path", "")),
-        content=str(manifest.get("content", "")),
-    )
-
-
-def _decode(content: str) -> bytes:
-    """Decode base64 that came out of a sandbox; what is none has no digest that fits."""
-    try:
-        return base64.b64decode(content, validate=True)
-    except ValueError:
-        return b""
 
 
 def _parse(data: bytes) -> Manifest:

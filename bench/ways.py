@@ -21,6 +21,7 @@ from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
 from activities.sandbox_rows import SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.snapshots import CAPTURE_TIME, Snapshots
 from activities.workspace import Workspace
@@ -89,7 +90,13 @@ async def open_ground(environment: Mapping[str, str]) -> AsyncGenerator[Ground]:
             points=points,
             restorer=restorer,
             captures=captures,
-            sandboxes=Sandboxes(workspace, SandboxRows(engine), restorer, settings=settings),
+            sandboxes=Sandboxes(
+                workspace,
+                SandboxRows(engine),
+                restorer,
+                time=SandboxTime(engine, settings),
+                settings=settings,
+            ),
             snapshots=Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=True),
         )
 

@@ -16,6 +16,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.snapshots import Snapshots
 from activities.workspace import Workspace
@@ -67,7 +68,9 @@ def small(bench: Bench, settings: Settings, small_server: str) -> Bench:
     """The bench with its sandboxes on the small disk."""
     near = settings.model_copy(update={"e2b_api_url": small_server, "e2b_sandbox_url": small_server})
     workspace = Workspace(SandboxClient(near), runner=archive()[1])
-    sandboxes = Sandboxes(workspace, bench.rows, bench.restorer, settings=near)
+    sandboxes = Sandboxes(
+        workspace, bench.rows, bench.restorer, time=SandboxTime(bench.engine, near), settings=near
+    )
     made = replace(bench, client=workspace.client, workspace=workspace, sandboxes=sandboxes)
     return replace(made, tools=tools_of(made))
 
