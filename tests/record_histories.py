@@ -20,7 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from starter.local.java import time_skipping_server
 from tests.conftest import register_search_attributes
-from tests.fakes import Gate, World, acts, call, done, passing, refused
+from tests.fakes import Gate, World, acts, call, done, lost, passing, refused
 from tests.handles import cancelled, ready, until, until_alone, until_event
 from tests.histories import chain
 from tests.workflow.conftest import Bench, working
@@ -188,6 +188,15 @@ async def dear(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def undone(on: Bench, world: World) -> WorkflowHandle:
+    """A sandbox lost between the last call and the proof: the model is told before its work is proven."""
+    world.faults = {"take_snapshot": [lost()]}
+    world.replies = iter([acts(call("bash", "one")), done(), acts(call("bash", "again")), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
@@ -201,6 +210,7 @@ SCENARIOS: dict[str, Scenario] = {
     "changed": changed,
     "dear": dear,
     "renewed": renewed,
+    "undone": undone,
 }
 
 

@@ -65,7 +65,7 @@ async def test_upload_lost_with_its_sandbox_costs_one_sandbox(bench):
         await ready(await on.start())
 
     assert [(1, None), (2, None)] == build_sandboxes(world)
-    assert ["bash: one"] == [line[2:] for line in told(world)[0].splitlines()[1:]]
+    assert ["bash: one"] == [line[2:] for line in told(world)[0].splitlines()[2:]]
     assert 1 == len(told(world))
 
 
@@ -158,7 +158,7 @@ async def test_only_calls_that_took_effect_are_called_undone(bench):
     async with bench(world) as on:
         await ready(await on.start())
 
-    assert ["- bash: midway"] == told(world)[0].splitlines()[1:]
+    assert ["- bash: midway"] == told(world)[0].splitlines()[2:]
 
 
 async def test_loss_at_the_end_makes_no_new_sandbox(bench):
