@@ -15,6 +15,7 @@ from activities.objects import Objects
 from activities.restore import Restorer, pack_key
 from activities.settings import Settings
 from activities.snapshots import Snapshots
+from activities.stored_objects import StoredObjects
 from activities.unsaved import TOLD_AFTER
 from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
@@ -33,8 +34,12 @@ def parts_of(bench: Bench, objects: Objects, captures: Captures | None = None) -
     """The bench with another bucket or other captures."""
     restorer = Restorer(bench.workspace, objects, bench.points, local_sandbox=True)
     kept = captures or bench.captures
-    snapshots = Snapshots(bench.workspace, objects, bench.points, restorer, captures=kept, local_sandbox=True)
-    made = replace(bench, objects=objects, captures=kept, restorer=restorer, snapshots=snapshots)
+    stored = StoredObjects(bench.engine, objects)
+    snapshots = Snapshots(
+        bench.workspace, objects, bench.points, restorer, stored=stored, captures=kept, local_sandbox=True
+    )
+    changed = {"objects": objects, "captures": kept, "restorer": restorer, "stored": stored}
+    made = replace(bench, snapshots=snapshots, **changed)
     return replace(made, tools=tools_of(made))
 
 
@@ -233,7 +238,13 @@ async def test_an_attempt_that_outlived_its_retry_commits_nothing(bench: Bench):
             return await super()._publish(*arguments)
 
     slow = Slow(
-        bench.workspace, bench.objects, bench.points, bench.restorer, captures=Captures(), local_sandbox=True
+        bench.workspace,
+        bench.objects,
+        bench.points,
+        bench.restorer,
+        stored=bench.stored,
+        captures=Captures(),
+        local_sandbox=True,
     )
     outlived = asyncio.create_task(replace(bench, snapshots=slow).snapshot(sandbox))
     await held.wait()

@@ -138,6 +138,7 @@ def _snapshots_of(small: Bench) -> Snapshots:
         small.objects,
         small.points,
         small.restorer,
+        stored=small.stored,
         captures=small.captures,
         local_sandbox=True,
     )

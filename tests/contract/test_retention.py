@@ -381,9 +381,9 @@ async def test_a_sweep_never_takes_what_an_upload_relies_on(world: World):
     class Swept(Snapshots):
         """Between a look at the bucket and the commit, all that is old enough is swept."""
 
-        async def _publish(self, request, pending):
+        async def _publish(self, *arguments):
             await world.bench.stored.sweep(min_age=timedelta(seconds=30))
-            return await super()._publish(request, pending)
+            return await super()._publish(*arguments)
 
     async with world.bench.engine.begin() as connection:
         old = stored_objects.c.noted_at - timedelta(days=2)
