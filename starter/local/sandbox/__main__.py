@@ -2,6 +2,7 @@
 
 Run as `python -m starter.local.sandbox --port N --data DIR` with the API key in NIGHTSHIFT_LOCAL_KEY, and
 in NIGHTSHIFT_UPLOAD_HOSTS the host:port of each object store that sandboxes may reach on a private address.
+NIGHTSHIFT_WITNESS, for tests, names a file outside that every sandbox may write.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing_extensions import override
 from starter.local.sandbox.bubblewrap import GUEST_MODULE, GUEST_PACKAGE, find_isolation
 from starter.local.sandbox.control import Control
 from starter.local.sandbox.egress import Egress, parse_upload_hosts
+from starter.local.sandbox.faults import Faults, struck
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.gateway import Gateway
 from starter.local.sandbox.guest.asgi import Receive, Scope, Send
@@ -31,20 +33,29 @@ UNISOLATED = (
     "everything this user can. Install bubblewrap and allow unprivileged user namespaces."
 )
 
+UNSTRUCK = ("/healthz", "/_control/faults")
+"""What tests themselves ask for."""
+
 log = logging.getLogger("starter.local.sandbox")
 
 
 class App:
-    """Sends each request to the data plane or the control plane."""
+    """Sends each request to the data plane or the control plane, struck by a fault that is due."""
 
     def __init__(self, fleet: Fleet, *, api_key: str, port: int) -> None:
+        self._faults = Faults()
         self._gateway = Gateway(fleet)
-        self._control = Control(fleet, api_key=api_key, domain=f"localhost:{port}").app()
+        domain = f"localhost:{port}"
+        self._control = Control(fleet, api_key=api_key, domain=domain, faults=self._faults).app()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        app = self._gateway if self._gateway.wants(scope) else self._control
-        await app(scope, receive, send)
+        if self._gateway.wants(scope):
+            app, fault = self._gateway, self._faults.take("data")
+        else:
+            is_free = scope["path"] in UNSTRUCK
+            app, fault = self._control, None if is_free else self._faults.take("control")
+        await struck(fault, app, scope, receive, send)
 
 
 class _CutConnections(logging.Filter):
@@ -81,9 +92,11 @@ def _is_compiled(source: Path) -> bool:
     return compiled.exists() and compiled.stat().st_mtime >= source.stat().st_mtime
 
 
-async def serve(*, port: int, data: Path, api_key: str, upload_hosts: str) -> None:
+async def serve(
+    *, port: int, data: Path, api_key: str, upload_hosts: str, witness: Path | None = None
+) -> None:
     """Serve until a signal to stop; every sandbox's processes have ended when this returns."""
-    isolation = find_isolation(data / "etc")
+    isolation = find_isolation(data / "etc", witness=witness)
     if not isolation.isolated:
         log.warning(UNISOLATED)
     compiling = asyncio.create_task(compile_guest())
@@ -117,7 +130,16 @@ def main() -> None:
         sys.exit("NIGHTSHIFT_LOCAL_KEY is not set: choose any text as the key that clients must send.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uploads = os.environ.get("NIGHTSHIFT_UPLOAD_HOSTS", "")
-    asyncio.run(serve(port=options.port, data=options.data.absolute(), api_key=api_key, upload_hosts=uploads))
+    named = os.environ.get("NIGHTSHIFT_WITNESS", "")
+    asyncio.run(
+        serve(
+            port=options.port,
+            data=options.data.absolute(),
+            api_key=api_key,
+            upload_hosts=uploads,
+            witness=Path(named) if named else None,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""E2B's control plane: the REST routes of sandboxes, and two of our own. Holds no state."""
+"""E2B's control plane: the REST routes of sandboxes, and some of our own. Holds no state."""
 
 import hmac
 import json
@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from starter.local.sandbox.faults import Fault, Faults
 from starter.local.sandbox.fleet import AlreadyPausedError, Fleet
 from starter.local.sandbox.guest_process import BootError
 from starter.local.sandbox.one_sandbox import SandboxNotFoundError
@@ -27,6 +28,7 @@ LARGEST_PAGE = 100
 
 Seconds = Annotated[int, Field(ge=0, le=LONGEST_TIMEOUT)]
 Handler = Callable[[Request], Awaitable[Response]]
+_FAULTS = TypeAdapter(list[Fault])
 
 
 class _Body(BaseModel):
@@ -65,8 +67,9 @@ class _Pause(_Body):
 class Control:
     """The control plane over a fleet."""
 
-    def __init__(self, fleet: Fleet, *, api_key: str, domain: str) -> None:
+    def __init__(self, fleet: Fleet, *, api_key: str, domain: str, faults: Faults) -> None:
         self._fleet = fleet
+        self._faults = faults
         self._api_key = api_key
         self._domain = domain
 
@@ -87,6 +90,8 @@ class Control:
             ("POST", f"{one}/fork", _unsupported),
             ("POST", f"{one}/snapshots", _unsupported),
             ("PUT", f"{one}/network", _unsupported),
+            ("POST", "/_control/faults", self._set_faults),
+            ("GET", "/_control/faults", self._show_faults),
         ]
         routes = [
             Route(prefix + path, self._guarded(handler), methods=[method])
@@ -119,6 +124,14 @@ class Control:
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"ok": True, "isolated": self._fleet.isolated})
+
+    async def _set_faults(self, request: Request) -> Response:
+        """Replace the faults to come by a JSON list; an empty list clears them."""
+        self._faults.set(_FAULTS.validate_json(await request.body()))
+        return await self._show_faults(request)
+
+    async def _show_faults(self, _request: Request) -> Response:
+        return JSONResponse([fault.model_dump() for fault in self._faults.pending()])
 
     async def _create(self, request: Request) -> Response:
         body = NewSandbox.model_validate_json(await request.body())

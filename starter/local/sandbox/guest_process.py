@@ -59,7 +59,8 @@ class Guest:
             "home": HOME if self._isolated else str(directory / "home"),
             "isolated": self._isolated,
             "listen": ports,
-            "environment": _environment(record, directory, isolated=self._isolated),
+            "environment": _environment(record, directory, isolated=self._isolated)
+            | surroundings.isolation.testimony,
         }
         sockets = await self._channel.ask(json.dumps(settings).encode())
         for port, listener in zip(ports, sockets, strict=True):
