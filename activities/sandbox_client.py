@@ -254,14 +254,20 @@ class SandboxClient:
         except (SandboxUnreachableException, TimeoutException, TimeoutError) as error:
             raise await self._unreachable(sandbox_id, error) from None
         except SandboxException as error:
-            if (error.status_code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise ApplicationError(
-                    f"The sandbox provider answered {error.status_code}; it is asked again.",
-                    type=FailureType.RETRYABLE,
-                ) from None
-            raise classify(error) from None
+            raise await self._refused(sandbox_id, error) from None
         except Exception as error:  # noqa: BLE001 the boundary: the table in failures.py decides
             raise classify(error) from None
+
+    async def _refused(self, sandbox_id: str, error: SandboxException) -> Exception:
+        """Judge an answer that was a fault; the SDK names no status where a sandbox or its proxy gave it."""
+        if type(error) is SandboxException and error.status_code is None:
+            return await self._unreachable(sandbox_id, error)
+        if (error.status_code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return ApplicationError(
+                f"The sandbox provider answered {error.status_code}; it is asked again.",
+                type=FailureType.RETRYABLE,
+            )
+        return classify(error)
 
     async def _unreachable(self, sandbox_id: str, error: Exception) -> ApplicationError:
         """Judge a dropped or hung connection: retried while the provider calls the sandbox running."""
