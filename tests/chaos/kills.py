@@ -53,6 +53,8 @@ LONGEST_DOWN = 1.5
 """Seconds that a killed server stays down, at most."""
 LOOKS = 400
 """How often a runner or a sandbox is looked for before another kill takes its place."""
+TOLD_EVERY = 20
+"""Kills."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Killer:
 
     def _note(self, kind: str, build_id: str = "") -> None:
         self.kills.append(Kill(kind, time.time(), build_id))
+        if len(self.kills) % TOLD_EVERY == 0:
+            print(f"{len(self.kills)} kills", flush=True)
 
     def _records(self) -> Iterator[dict]:
         """What the sandbox server keeps of each sandbox of a running build."""

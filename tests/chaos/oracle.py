@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tests.chaos.records import CHANGING, Call, Records
-from tests.chaos.witness import State, Testimony
+from tests.chaos.witness import Account, State
 
 EDITED = "_M_LOG.md"
 WROTE = re.compile(r"^parts/p\d+\.txt$")
@@ -29,19 +29,19 @@ class Findings:
     losses: int = 0
 
 
-def judge(records: Records, told: Mapping[str, Testimony]) -> Findings:
+def judge(records: Records, told: Mapping[str, Account]) -> Findings:
     """Hold a build against every rule but those of its tree and of what is left over."""
     findings = Findings(losses=len(records.losses))
     findings.interrupted = sum(call.is_cut for call in records.calls)
     findings.undone = sum(len(undone) for _, undone in records.losses)
     for call in records.calls:
-        findings.problems += _judge_call(call, told.get(call.tool_use_id, Testimony()), findings)
+        findings.problems += _judge_call(call, told.get(call.tool_use_id, Account()), findings)
     findings.problems += _judge_files(records, told, findings)
     findings.problems += _judge_money(records, findings)
     return findings
 
 
-def _judge_call(call: Call, told: Testimony, findings: Findings) -> Iterator[str]:
+def _judge_call(call: Call, told: Account, findings: Findings) -> Iterator[str]:
     """At most one start; one start and one end of what was answered ok; no end after `interrupted`."""
     name = f"{call.tool} {call.tool_use_id}"
     if call.answer is None:
@@ -68,7 +68,7 @@ class _Files:
     """The changing calls of this sandbox that took effect, each with the state before it."""
 
 
-def _judge_files(records: Records, told: Mapping[str, Testimony], findings: Findings) -> Iterator[str]:
+def _judge_files(records: Records, told: Mapping[str, Account], findings: Findings) -> Iterator[str]:
     """Each command finds what the calls before it left, less exactly those that were told undone."""
     calls = [call for call in records.calls if call.tool in CHANGING and call.answer is not None]
     losses, files, generation = list(records.losses), _Files(), None
@@ -77,7 +77,7 @@ def _judge_files(records: Records, told: Mapping[str, Testimony], findings: Find
             later = len({each.generation for each in calls[place:]})
             yield from _lose(files, call, losses, later)
         generation = call.generation
-        yield from _follow(files, call, told.get(call.tool_use_id, Testimony()), findings)
+        yield from _follow(files, call, told.get(call.tool_use_id, Account()), findings)
     if len(losses) > 0 and losses[0][0] < (calls[-1].turn if calls else 0):
         yield f"a loss was told that no call shows: {losses[0]}"
 
@@ -105,7 +105,7 @@ def _lose(files: _Files, call: Call, losses: list[tuple[int, tuple[str, ...]]], 
     files.state, files.done = state, []
 
 
-def _follow(files: _Files, call: Call, told: Testimony, findings: Findings) -> Iterator[str]:
+def _follow(files: _Files, call: Call, told: Account, findings: Findings) -> Iterator[str]:
     before = files.state
     if told.found is not None and before is not None and told.found != before and not _is_elsewhere(call):
         missing = (before.pending - told.found.pending) | (told.found.pending - before.pending)

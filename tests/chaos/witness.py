@@ -22,7 +22,7 @@ class State:
 
 
 @dataclass
-class Testimony:
+class Account:
     """Everything that was said of one tool call."""
 
     starts: list[tuple[str, float]] = field(default_factory=list)
@@ -32,17 +32,17 @@ class Testimony:
     left: State | None = None
 
 
-def read(path: Path) -> dict[str, Testimony]:
-    """Read the witness: tool_use_id → testimony."""
-    told: dict[str, Testimony] = defaultdict(Testimony)
+def read(path: Path) -> dict[str, Account]:
+    """Read the witness: tool_use_id → account."""
+    told: dict[str, Account] = defaultdict(Account)
     for line in path.read_text().splitlines():
         kind, claim, sandbox, at, *rest = line.split(" ")
-        testimony = told[claim.partition("-")[2]]
+        account = told[claim.partition("-")[2]]
         if kind == "start":
-            testimony.starts.append((sandbox, float(at)))
+            account.starts.append((sandbox, float(at)))
         elif kind == "found":
-            testimony.found = State.parse(rest[0])
+            account.found = State.parse(rest[0])
         else:
-            testimony.ends.append((sandbox, float(at)))
-            testimony.left = State.parse(rest[0])
+            account.ends.append((sandbox, float(at)))
+            account.left = State.parse(rest[0])
     return dict(told)
