@@ -31,7 +31,7 @@ test-long: programs ## the runs that take many minutes
 	.venv/bin/pytest -m long
 
 chaos: programs $(if $(REPORT),.nightshift/bench/plot/synced) ## kill -9 everything; N= SEED= REPORT=FILE.json with a plot
-	@RUST_LOG=error .venv/bin/python -m tests.chaos --kills $(or $(N),1000) --seed $(or $(SEED),1) $(if $(REPORT),--report $(REPORT))
+	@.venv/bin/python -m tests.chaos --kills $(or $(N),1000) --seed $(or $(SEED),1) $(if $(REPORT),--report $(REPORT))
 
 check: setup ## format, lint, types, import contracts, dependencies
 	.venv/bin/ruff format --check .

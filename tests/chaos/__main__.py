@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from activities.database import open_database
 from activities.settings import Settings
@@ -22,7 +23,7 @@ from starter.attach import ROOT
 from starter.exits import run
 from starter.local.parts import Part
 from tests.chaos import oracle, records, witness
-from tests.chaos.builds import SIDE_BY_SIDE, Built, begin, difference, finish
+from tests.chaos.builds import SIDE_BY_SIDE, Built, Tree, begin, difference, finish, insist
 from tests.chaos.kills import Killer
 from tests.chaos.leftovers import left_over, processes
 from tests.chaos.parts import Parts, open_parts
@@ -56,25 +57,21 @@ class Course:
         begun = time.time()
         async with self._engine.begin() as connection:
             await connection.execute(text(RICH))
-        alone = await self._build("alone")
-        self._builds.clear()
+        self._alone = await self._build("alone")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._killer.run())
             for lane in range(SIDE_BY_SIDE):
                 tasks.create_task(self._lane(lane))
-        findings = await self._judge(alone)
+        await self._judge_all()
         steps = {built.build_id: await steps_of(self._client, built) for built in self._builds}
         times = [(kill, seconds_after(kill, self._builds, steps)) for kill in self._killer.kills]
         return summed_up(
             self._builds,
-            findings,
             [(kill, seconds) for kill, seconds in times if seconds is not None],
-            alone=alone,
             seed=self._options.seed,
             kills=kills_by_kind(self._killer.kills),
             faults=self._killer.faults,
             seconds=time.time() - begun,
-            calls=self._calls,
         )
 
     async def _lane(self, lane: int) -> None:
@@ -89,34 +86,31 @@ class Course:
         built = await begin(self._client, name, units=self._options.units, slow=self._options.slow)
         self._builds.append(built)
         await finish(self._client, built, self._parts.home.part(Part.SANDBOX) / "sandboxes")
+        await insist(lambda: self._judge(built))
         return built
 
-    async def _judge(self, alone: Built) -> list[oracle.Findings]:
+    async def _judge(self, built: Built) -> None:
+        """Hold a build that is over against the witness, the database and the undisturbed one."""
         told = witness.read(self._parts.witness)
-        journal = _journal(self._parts.home.part(Part.MODEL))
-        findings: list[oracle.Findings] = []
-        self._calls = 0
         async with self._engine.connect() as connection:
-            for built in [alone, *self._builds]:
-                rows = await records.read(connection, built.build_id)
-                found = oracle.judge(rows, told)
-                built.problems += found.problems
-                built.problems += oracle.judge_requests(rows, journal)
-                built.problems += _judge_end(built, alone)
-                if built is not alone:
-                    findings.append(found)
-                    self._calls += len(rows.calls)
-            left = await left_over(self._parts, self._client, connection, [alone, *self._builds])
-        _say_problems([alone, *self._builds], left)
-        if left or alone.problems:
-            self._builds[-1].problems += [*left, *alone.problems]
-        return findings
+            built.rows = await records.read(connection, built.build_id)
+        built.findings = oracle.judge(built.rows, told)
+        alone = self._builds[0].tree
+        _say(built, [*built.findings.problems, *(_judge_end(built, alone))])
+
+    async def _judge_all(self) -> None:
+        """Judge what can only be seen when all is quiet; what is nobody's is the last build's."""
+        journal = _journal(self._parts.home.part(Part.MODEL))
+        for built in self._builds:
+            _say(built, list(oracle.judge_requests(built.rows, journal)))
+        async with self._engine.connect() as connection:
+            _say(self._builds[-1], await left_over(self._parts, self._client, connection, self._builds))
 
 
-def _judge_end(built: Built, alone: Built) -> list[str]:
-    if built.tree is None or alone.tree is None:
+def _judge_end(built: Built, alone: Tree | None) -> list[str]:
+    if built.tree is None or alone is None:
         return [built.why or "there is no undisturbed build to compare with"]
-    return difference(built.tree, alone.tree)
+    return difference(built.tree, alone)
 
 
 def _journal(data: Path) -> list[dict]:
@@ -129,12 +123,11 @@ def _told(built: Built, kills: int) -> str:
     return f"{kills} kills; {built.name} took {built.ended - built.started:.0f} s: {end}"
 
 
-def _say_problems(builds: Sequence[Built], left: Sequence[str]) -> None:
-    for built in builds:
-        for problem in built.problems:
-            print(f"PROBLEM {built.name} {built.build_id}: {problem}", flush=True)
-    for each in left:
-        print(f"PROBLEM left over: {each}", flush=True)
+def _say(built: Built, problems: Sequence[str]) -> None:
+    """Keep problems, and show them at once: a long run is not waited for."""
+    built.problems += problems
+    for problem in problems:
+        print(f"PROBLEM {built.name} {built.build_id}: {problem}", flush=True)
 
 
 async def main(options: argparse.Namespace) -> int:
@@ -166,5 +159,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _be_quiet() -> None:
+    """Keep the SDK from telling of each request that a killed server did not answer."""
+    only_errors = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    telemetry = TelemetryConfig(logging=LoggingConfig(filter=only_errors))
+    Runtime.set_default(Runtime(telemetry=telemetry))
+
+
 if __name__ == "__main__":
+    _be_quiet()
     run(main(_options()))

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 
 from starter.commands import start_build
+from tests.chaos.oracle import Findings
+from tests.chaos.records import Records
 from workflows.models import BuildResult
 
 SIDE_BY_SIDE = 4
@@ -51,6 +54,8 @@ class Built:
     why: str = ""
     """What it failed of."""
     tree: Tree | None = None
+    rows: Records = field(default_factory=Records)
+    findings: Findings = field(default_factory=Findings)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -60,9 +65,9 @@ class Built:
 
 
 async def insist(step: Callable[[], Awaitable[Any]]) -> Any:
-    """Do something at Temporal again and again until its server is there."""
+    """Do something again and again until the server that it needs is there."""
     while True:
-        with suppress(RPCError, RuntimeError):
+        with suppress(RPCError, RuntimeError, DBAPIError, OSError):
             return await step()
         await asyncio.sleep(0.2)
 

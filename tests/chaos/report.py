@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tests.chaos.builds import Built
 from tests.chaos.kills import Kill
-from tests.chaos.oracle import Findings
 from tests.chaos.recovery import percentile
 
 
@@ -55,7 +54,7 @@ class Report:
             f"seed {self.seed}, {self.date}, {self.machine}, {self.seconds:.0f} s",
             f"kills -9: {sum(self.kills.values())} ({_counts(self.kills)})",
             f"faults injected: {sum(self.faults.values())} ({_counts(self.faults)})",
-            f"builds: {len(self.builds)}, {each:.0f} s each (p50), undisturbed and alone {alone:.0f} s",
+            f"builds: 1 and {len(self.builds)}, {each:.0f} s each (p50), undisturbed and alone {alone:.0f} s",
             f"tool calls: {self.calls}, {told}; sandboxes lost {self.sandboxes_lost}",
             f"files lost: {self.files_lost}",
             f"commands run twice: {self.commands_twice}",
@@ -79,20 +78,15 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, {system}"
 
 
-def summed_up(
-    builds: Sequence[Built],
-    findings: Sequence[Findings],
-    recoveries: Sequence[tuple[Kill, float]],
-    *,
-    alone: Built,
-    **rest: object,
-) -> Report:
-    """Add everything up."""
+def summed_up(builds: Sequence[Built], recoveries: Sequence[tuple[Kill, float]], **rest: object) -> Report:
+    """Add everything up; the first build is the undisturbed one."""
     by_kind: dict[str, list[float]] = defaultdict(list)
     for kill, seconds in recoveries:
         by_kind[kill.kind].append(round(seconds, 2))
     every = [seconds for _, seconds in recoveries]
     failed = sum(bool(each.problems) for each in builds)
+    findings = [each.findings for each in builds]
+    alone, took = builds[0], [round(each.ended - each.started, 1) for each in builds[1:]]
     return Report(
         **rest,
         undisturbed=alone.ended - alone.started,
@@ -107,7 +101,8 @@ def summed_up(
         recovery_p50=percentile(every, 0.5),
         recovery_p99=percentile(every, 0.99),
         recovery=dict(by_kind),
-        builds=[round(each.ended - each.started, 1) for each in builds],
+        calls=sum(len(each.rows.calls) for each in builds),
+        builds=took,
         date=dt.datetime.now(dt.UTC).date().isoformat(),
         machine=machine(),
     )

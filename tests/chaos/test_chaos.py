@@ -18,7 +18,7 @@ async def test_forty_kills_lose_double_and_leave_nothing():
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.chaos", *words),
         cwd=ROOT,
-        env=plain_environment() | {"RUST_LOG": "error"},
+        env=plain_environment(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
