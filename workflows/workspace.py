@@ -119,6 +119,8 @@ class Workspace:
         state.note(_told_of_loss(reason, state.unsaved))
         state.log(workflow.now(), f"sandbox lost ({reason}); restored")
         state.unsaved = ()
+        # What went back is made again: that is no loop, and many losses in a row end the build by themselves.
+        state.recent_calls = ()
         await self.kill(lost)
 
     def count_loss(self, reason: str) -> None:
