@@ -263,10 +263,8 @@ class SandboxClient:
         if type(error) is SandboxException and error.status_code is None:
             return await self._unreachable(sandbox_id, error)
         if (error.status_code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return ApplicationError(
-                f"The sandbox provider answered {error.status_code}; it is asked again.",
-                type=FailureType.RETRYABLE,
-            )
+            told = f"The sandbox provider answered {error.status_code}; it is asked again."
+            return ApplicationError(told, type=FailureType.RETRYABLE)
         return classify(error)
 
     async def _unreachable(self, sandbox_id: str, error: Exception) -> ApplicationError:
@@ -282,9 +280,8 @@ class SandboxClient:
             return lost(sandbox_id, "it stopped while it was used")
         if _attempt() >= MAX_ATTEMPTS:
             return lost(sandbox_id, "it is said to run but does not answer")
-        return ApplicationError(
-            f"Sandbox {sandbox_id} does not answer; it is asked again.", type=FailureType.RETRYABLE
-        )
+        told = f"Sandbox {sandbox_id} does not answer; it is asked again."
+        return ApplicationError(told, type=FailureType.RETRYABLE)
 
 
 def _attempt() -> int:
