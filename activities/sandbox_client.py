@@ -262,9 +262,6 @@ class SandboxClient:
         """Judge an answer that was a fault; the SDK names no status where a sandbox or its proxy gave it."""
         if type(error) is SandboxException and error.status_code is None:
             return await self._unreachable(sandbox_id, error)
-        if (error.status_code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            told = f"The sandbox provider answered {error.status_code}; it is asked again."
-            return ApplicationError(told, type=FailureType.RETRYABLE)
         return classify(error)
 
     async def _unreachable(self, sandbox_id: str, error: Exception) -> ApplicationError:
