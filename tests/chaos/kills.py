@@ -45,7 +45,7 @@ SANDBOX_FAULTS = (
     {"kind": "stall", "plane": "control", "seconds": 2.0},
 )
 FAULTS_A_KILL = 0.4
-GAP_SECONDS = (0.0, 2.0)
+GAP_SECONDS = (0.0, 1.2)
 """Between two kills, once the builds have moved on since the last one."""
 STILL_SECONDS = 10
 """How long they may stand still until they are hit again."""
