@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +76,8 @@ class Parts:
         """Kill a part as a crash would."""
         supervisor = self._running.pop(part)
         os.kill(self._pids[part], signal.SIGKILL)
-        await supervisor.stop()
+        with suppress(PartFailed):
+            await supervisor.wait()
 
     async def stop(self) -> None:
         """End everything."""
