@@ -25,7 +25,7 @@ from starter.local.parts import Part
 from tests.chaos import oracle, records, witness
 from tests.chaos.builds import SIDE_BY_SIDE, Built, Tree, begin, difference, finish, insist
 from tests.chaos.kills import Killer
-from tests.chaos.leftovers import left_over, processes
+from tests.chaos.leftovers import left_over, processes, sandbox_ids
 from tests.chaos.parts import Parts, open_parts
 from tests.chaos.recovery import seconds_after, steps_of
 from tests.chaos.report import Report, kills_by_kind, summed_up
@@ -57,7 +57,7 @@ class Course:
         begun = time.time()
         async with self._engine.begin() as connection:
             await connection.execute(text(RICH))
-        self._alone = await self._build("alone")
+        await self._build("alone")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._killer.run())
             for lane in range(SIDE_BY_SIDE):
@@ -136,8 +136,8 @@ async def main(options: argparse.Namespace) -> int:
         client = await parts.connect()
         async with open_database(Settings.from_env(parts.environment)) as engine:
             report = await Course(parts, client, engine, options).run()
-        directory = parts.home.directory
-    if left := processes(directory):
+        directory, sandboxes = parts.home.directory, sandbox_ids(parts)
+    if left := processes(directory, sandboxes):
         print(f"PROBLEM left over: processes {left}")
         report.passed, report.failed = report.passed - 1, report.failed + 1
     if options.report:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
 from starter.attach import TASK_QUEUE
+from starter.local.parts import Part
 from tests.chaos.builds import Built
 from tests.chaos.parts import Parts
 
@@ -56,17 +57,19 @@ def provider(parts: Parts) -> dict[str, Any]:
     }
 
 
-def processes(directory: Path) -> list[str]:
-    """Give the processes that name a directory, or that run in a sandbox whose files lie there."""
-    sandboxes = {path.name.encode() for path in (directory / "sandbox" / "sandboxes").glob("*")}
+def sandbox_ids(parts: Parts) -> set[bytes]:
+    """Give the ids of the sandboxes that the server knows last."""
+    return {path.name.encode() for path in (parts.home.part(Part.SANDBOX) / "sandboxes").glob("*")}
+
+
+def processes(directory: Path, sandboxes: set[bytes]) -> list[str]:
+    """Give the processes that name a directory, or that run in one of the sandboxes."""
     found: list[str] = []
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             line = (path / "cmdline").read_bytes()
             words = (path / "environ").read_bytes().split(b"\0")
-            inside = any(
-                word.partition(b"=")[2] in sandboxes for word in words if word.startswith(b"E2B_SANDBOX_ID=")
-            )
-            if inside or str(directory).encode() in line:
+            ids = {word.partition(b"=")[2] for word in words if word.startswith(b"E2B_SANDBOX_ID=")}
+            if ids & sandboxes or str(directory).encode() in line:
                 found.append(f"{path.name} {line[:200]!r}")
     return found
