@@ -20,7 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from starter.local.java import time_skipping_server
 from tests.conftest import register_search_attributes
-from tests.fakes import Gate, World, acts, call, done, passing, refused
+from tests.fakes import Gate, World, acts, call, done, lost, passing, refused
 from tests.handles import cancelled, ready, until, until_alone, until_event
 from tests.histories import chain
 from tests.workflow.conftest import Bench, working
@@ -69,6 +69,18 @@ async def lost_sandbox(on: Bench, world: World) -> WorkflowHandle:
     reads = (call("read_file", "a"), call("grep", "b"))
     world.replies = iter([acts(call("bash", "one")), acts(*reads), done()])
     world.lose_calls = {one.tool_use_id for one in reads}
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
+async def undone(on: Bench, world: World) -> WorkflowHandle:
+    """The sandbox is lost under the last upload: the model hears what was undone before anything is proven.
+
+    `undone-before` is of a time when what was left was proven, and the model not told.
+    """
+    world.faults = {"take_snapshot": [lost()]}
+    world.replies = iter([acts(call("bash", "one")), done(), acts(call("bash", "again")), done()])
     handle = await on.start()
     await ready(handle)
     return handle
@@ -169,6 +181,7 @@ SCENARIOS: dict[str, Scenario] = {
     "woken": woken,
     "continued": continued,
     "lost": lost_sandbox,
+    "undone": undone,
     "cancelled": cancelled_build,
     "interrupted": interrupted,
     "unproven": unproven,

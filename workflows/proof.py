@@ -24,6 +24,8 @@ STEPS = (
 """Each needs the one before it to have passed."""
 HEARS_ALL = "proof hears pause and steer"
 """Marks runs whose proof heeds everyone; in those that began before, it heeds a stop only."""
+HEARS_UNDONE = "proof waits until the model heard what was undone"
+"""Marks runs in which work that is lost before its proof is told first; earlier ones prove what is left."""
 UNPROVEN = (
     "[checks] The proof of your work was cut short, as the founder spoke. "
     "It begins anew once you end your turn."
@@ -52,7 +54,10 @@ class Proof:
         self._hears_all, state.heard = workflow.patched(HEARS_ALL), state.interrupts
         if self._hears_all and state.unheard:
             return ProofReport(passed=False)
+        undoings = self._workspace.undoings
         await self._workspace.pause()
+        if self._workspace.undoings > undoings and workflow.patched(HEARS_UNDONE):
+            return ProofReport(passed=False)
         state.proofs += 1
         state.go_forward()
         await self._journal.enter(Status.DEPS)

@@ -40,6 +40,8 @@ class Workspace:
         """The upload in flight, always of the sandbox in the state."""
         self._mending = asyncio.Lock()
         """Calls that run side by side connect or replace a sandbox once."""
+        self.undoings = 0
+        """How often, in this run, a loss took back finished calls."""
 
     async def create(self, *, role: Literal["build", "check"] = "build") -> SandboxRef:
         """Create the next sandbox from the last restore point; a check gets source only.
@@ -117,6 +119,7 @@ class Workspace:
         state.sandbox = await self.create()
         state.sandbox_paused = False
         state.note(_told_of_loss(reason, state.unsaved))
+        self.undoings += bool(state.unsaved)
         state.log(workflow.now(), f"sandbox lost ({reason}); restored")
         state.unsaved = ()
         # What went back is made again: that is no loop, and many losses in a row end the build by themselves.

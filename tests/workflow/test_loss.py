@@ -83,6 +83,20 @@ async def test_loss_found_by_the_upload_alone(bench):
     assert "- bash: one" in world.asked[2].notes[0]
 
 
+async def test_what_a_loss_undid_is_told_before_anything_is_proven(bench):
+    """A sandbox lost under the last upload takes back what the model calls done: it hears so and goes on."""
+    world = World(
+        replies=iter([acts(call("bash", "one")), done(), acts(call("bash", "again")), done()]),
+        faults={"take_snapshot": [lost()]},
+    )
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    assert ["- bash: one"] == told(world)[0].splitlines()[1:]
+    assert ["one", "again"] == [run.call.label for run in world.tools]
+    assert 1 == world.attempts.count("run_checks")
+
+
 async def test_a_call_that_a_loss_undid_is_no_loop_when_it_is_made_again(bench):
     """The same call with the same result three times is what any model does whose files went back thrice."""
     again = [acts(call("bash", "one")) for _ in range(REPEATS)]
