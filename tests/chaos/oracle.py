@@ -73,25 +73,30 @@ def _judge_files(records: Records, told: Mapping[str, Account], findings: Findin
     calls = [call for call in records.calls if call.tool in CHANGING and call.answer is not None]
     losses, files, generation = list(records.losses), _Files(), None
     for place, call in enumerate(calls):
+        same_turn = [each.generation for each in calls[place:] if each.turn == call.turn]
+        to_come = len(set(same_turn)) - 1
         if generation not in (None, call.generation):
-            later = len({each.generation for each in calls[place:]})
-            yield from _lose(files, call, losses, later)
+            yield from _lose(files, call, losses)
+        _skip(losses, call.turn, to_come)
         generation = call.generation
         yield from _follow(files, call, told.get(call.tool_use_id, Account()), findings)
     if len(losses) > 0 and losses[0][0] < (calls[-1].turn if calls else 0):
         yield f"a loss was told that no call shows: {losses[0]}"
 
 
-def _lose(files: _Files, call: Call, losses: list[tuple[int, tuple[str, ...]]], later: int) -> Iterator[str]:
+def _skip(losses: list[tuple[int, tuple[str, ...]]], turn: int, to_come: int) -> None:
+    """Pass over what was told of sandboxes in which no changing call was made: they undid nothing."""
+    while sum(told <= turn for told, _ in losses) > to_come and not losses[0][1]:
+        losses.pop(0)
+
+
+def _lose(files: _Files, call: Call, losses: list[tuple[int, tuple[str, ...]]]) -> Iterator[str]:
     """Take back what was told undone as a sandbox was replaced before this call."""
     if not losses or losses[0][0] > call.turn:
         yield f"{call.label[:60]!r} was made in another sandbox, and the model was not told"
         files.state, files.done = None, []
         return
     _, undone = losses.pop(0)
-    # A sandbox that was lost before any call was made in it is told of, too, and undoes nothing.
-    while len(losses) >= later and losses[0][0] <= call.turn and not losses[0][1]:
-        losses.pop(0)
     state = files.state
     for label in reversed(undone):
         while files.done and files.done[-1][0].is_cut and files.done[-1][0].label != label:
@@ -138,7 +143,7 @@ def _judge_money(records: Records, findings: Findings) -> Iterator[str]:
     states = Counter(row.state for row in records.ledger)
     if states["reserved"]:
         yield f"{states['reserved']} reservations are open"
-    settled = [row for row in records.ledger if row.state == "settled"]
+    settled = [row for row in records.ledger if (row.kind, row.state) == ("model", "settled")]
     messages, replies = {row.message_id for row in settled}, {row.reply_id for row in settled}
     findings.doubled += len(settled) - len(messages)
     if not len(settled) == len(messages) == len(replies) == records.replies:
@@ -154,7 +159,7 @@ def judge_requests(records: Records, journal: Sequence[Mapping]) -> Iterator[str
     sent = {entry["request_id"]: place for place, entry in enumerate(journal)}
     last = {digest: place for place, digest in enumerate(digests)}
     for row in records.ledger:
-        if row.state != "settled":
+        if (row.kind, row.state) != ("model", "settled"):
             continue
         if row.request_id not in sent:
             yield f"reply {row.reply_id} was settled; the provider knows no request {row.request_id!r}"

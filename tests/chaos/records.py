@@ -11,7 +11,7 @@ TRANSCRIPT = "SELECT id, role, body FROM transcript WHERE build_id = :b ORDER BY
 RESULTS = """SELECT r.head_id, r.tool_use_id, r.body, r.is_error, r.generation,
     extract(epoch FROM r.created_at)::float8 AS at
     FROM tool_results r JOIN transcript t ON t.id = r.head_id WHERE t.build_id = :b"""
-LEDGER = "SELECT state, message_id, reply_id, cost, request_id FROM ledger WHERE build_id = :b"
+LEDGER = "SELECT kind, state, message_id, reply_id, cost, request_id FROM ledger WHERE build_id = :b"
 BUILD = "SELECT status, spent, finished_at IS NULL AS is_open FROM builds WHERE id = :b"
 SANDBOXES = "SELECT role, state, sandbox_id, details FROM sandboxes WHERE build_id = :b"
 CUT = ("Interrupted: the sandbox was lost", "The command was interrupted")

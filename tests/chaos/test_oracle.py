@@ -26,7 +26,7 @@ def seen(found: str, left: str | None, *, end: float = 9.0) -> Account:
 
 
 def records(*calls: Call, losses: list[tuple[int, tuple[str, ...]]] | None = None) -> Records:
-    money = SimpleNamespace(state="settled", message_id=1, reply_id=2, cost=5, request_id="r")
+    money = SimpleNamespace(kind="model", state="settled", message_id=1, reply_id=2, cost=5, request_id="r")
     build = SimpleNamespace(spent=5)
     return Records(list(calls), losses or [], replies=1, ledger=[money], build=build)
 
@@ -92,6 +92,14 @@ def test_exactly_what_is_gone_is_told_undone(undone: tuple[str, ...], found: str
     assert problems == len(judge(records(*LOST, losses=[(3, undone)]), told).problems)
 
 
+def test_a_sandbox_lost_before_its_first_call_undid_nothing():
+    """Its word to the model is passed over, and the next loss is held against its own."""
+    told = {"a": TOLD["a"], "b": seen("0:", "0:")}
+    losses = [(1, ()), (3, ("write_file: parts/p1.txt",))]
+
+    assert [] == judge(records(*LOST, losses=losses), told).problems
+
+
 def test_a_loss_that_the_model_was_not_told():
     """No sandbox is replaced in silence."""
     told = {"a": TOLD["a"], "b": seen(f"0:{WRITE}", "0:")}
@@ -110,7 +118,15 @@ def test_a_loss_that_the_model_was_not_told():
 def test_money_that_does_not_balance(row: dict, said: str):
     """Nothing open, each reply bought once, the sums equal."""
     kept = records(*SOUND)
-    second = {"state": "settled", "message_id": 1, "reply_id": 3, "cost": 0, "request_id": "s", **row}
+    second = {
+        "kind": "model",
+        "state": "settled",
+        "message_id": 1,
+        "reply_id": 3,
+        "cost": 0,
+        "request_id": "s",
+        **row,
+    }
     kept.ledger.append(SimpleNamespace(**second))
 
     assert any(said in problem for problem in judge(kept, TOLD).problems)
