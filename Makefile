@@ -24,8 +24,8 @@ up: setup ## keep the stack and a worker running until Ctrl-C
 doctor: setup ## each part: real or stand-in, reachable or not, and the fix
 	@$(RUN) doctor
 
-test: programs ## the whole test suite
-	.venv/bin/pytest -m "not long and not e2b_cloud" -n 2 --dist loadfile --no-loadscope-reorder
+test: programs ## the whole test suite; with E2B_API_KEY set, also on that account
+	.venv/bin/pytest -m "not long$(if $(E2B_API_KEY),, and not e2b_cloud)" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: programs ## the runs that take many minutes
 	.venv/bin/pytest -m long

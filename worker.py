@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.branches import Branches
 from activities.builds import Builds
 from activities.captures import Captures
 from activities.checks import Checks
@@ -30,6 +31,8 @@ from activities.provider import open_client
 from activities.purchases import Purchases
 from activities.restore import Restorer
 from activities.restore_points import RestorePoints
+from activities.retention import Retention
+from activities.rewinds import Rewinds
 from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
@@ -38,6 +41,7 @@ from activities.sandbox_time import SandboxTime
 from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
+from activities.stored_objects import StoredObjects
 from activities.tools import Tools
 from activities.transcript import Transcript
 from activities.workspace import Workspace
@@ -72,6 +76,7 @@ PURE_MODULES = tuple(
     f"workflows.{name}"
     for name in (
         "acting",
+        "branches",
         "budget",
         "catalogue",
         "changing",
@@ -89,6 +94,7 @@ PURE_MODULES = tuple(
         "proof",
         "requests",
         "rest",
+        "rewinding",
         "state",
         "steering",
         "texts",
@@ -168,6 +174,7 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
         time = SandboxTime(engine, settings)
         workspace = Workspace(SandboxClient(settings, lengthened=time.lengthened), runner=archive()[1])
         points, captures, local = RestorePoints(engine), Captures(), settings.local_sandbox
+        stored = StoredObjects(engine, objects)
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
         checks = Checks(workspace, screenshots, time=time)
@@ -181,12 +188,14 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             namespace_id=namespace_id,
         )
         sandboxes = Sandboxes(workspace, rows, restorer, time=time, settings=settings)
+        model = Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events)
+        snapshots = Snapshots(
+            workspace, objects, points, restorer, stored=stored, captures=captures, local_sandbox=local
+        )
         adapters: list[tuple[type, object]] = [
             (ports.Builds, builds),
-            (
-                ports.Model,
-                Model(anthropic, transcript=transcript, purchases=purchases, ledger=ledger, events=events),
-            ),
+            (ports.Rewinds, Rewinds(engine, Branches(engine, transcript))),
+            (ports.Model, model),
             (
                 ports.Tools,
                 Tools(
@@ -200,11 +209,9 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             ),
             (ports.Ledger, ledger),
             (ports.Sandboxes, sandboxes),
-            (
-                ports.Snapshots,
-                Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=local),
-            ),
+            (ports.Snapshots, snapshots),
             (ports.Checks, checks),
+            (ports.Retention, Retention(engine, stored)),
             (ports.Previews, Previews(engine, workspace, rows, checks=checks, time=time)),
             (
                 ports.Janitor,

@@ -13,8 +13,10 @@ from activities.admission import ROLE, Applicant, admit, refusal
 from activities.briefs import Brief, load_brief
 from activities.events import EventStream
 from activities.failures import classified
+from activities.forks import Fork, Forks
 from activities.heartbeat import heartbeating
 from activities.money_tables import ledger
+from activities.progress import open_phases
 from activities.prompt import first_message, prefix
 from activities.purchases import Purchases
 from activities.rows import dump
@@ -37,10 +39,6 @@ from workflows.models import (
 )
 
 LONGEST_PROJECT = 100
-LONGEST_PHASE = 100
-"""Characters of a phase's name that are watched; the tool that names one takes no more."""
-MOST_PHASES = 20
-"""Phases that are watched; the state of a build stays small."""
 
 
 class Builds(ports.Builds):
@@ -60,6 +58,7 @@ class Builds(ports.Builds):
         self._time = time
         self._engine = engine
         self._transcript = transcript
+        self._forks = Forks(engine, transcript)
         self._purchases = purchases
         self._events = events
         self._settings = settings
@@ -69,18 +68,23 @@ class Builds(ports.Builds):
     @override
     async def prepare_build(self, request: PrepareBuild) -> PreparedBuild:
         """Check that the build may start; write its row, system prompt and first message."""
-        async with heartbeating(), classified(), self._engine.begin() as connection:
+        async with heartbeating(), classified():
             build_id = request.build_id or str(activity.info().workflow_run_id)
-            if (known := await _find(connection, build_id)) is None:
-                user, at = await load_user(connection, request.request.user), activity.info().started_time
-                build = Applicant(run_id=build_id, user=user, request=request.request, at=at)
-                model = await admit(connection, build, settings=self._settings)
-                await self._write(connection, build_id, user, model, request.request)
-            elif known["finished_at"] is not None:
-                await _reopen(connection, known)
-            known = await _find(connection, build_id)
-            assert known is not None
-            return _prepared(known, await load_user(connection, known["user_id"]))
+            fork = await self._forks.find(build_id, request.request)
+            async with self._engine.begin() as connection:
+                if (known := await _find(connection, build_id)) is None:
+                    user, at = await load_user(connection, request.request.user), activity.info().started_time
+                    wanted = fork.request if fork else request.request
+                    build = Applicant(run_id=build_id, user=user, request=wanted, at=at)
+                    model = await admit(connection, build, settings=self._settings)
+                    await self._write(connection, build_id, user, model, wanted, fork)
+                elif known["finished_at"] is not None:
+                    await _reopen(connection, known)
+                known = await _find(connection, build_id)
+                assert known is not None
+                user = await load_user(connection, known["user_id"])
+            begun = await self._forks.begun(known["head"]) if known["forked_from"] else ()
+            return _prepared(known, user, begun)
 
     @activity.defn
     @override
@@ -137,14 +141,18 @@ class Builds(ports.Builds):
             return model
 
     async def _write(
-        self, connection: AsyncConnection, build_id: str, user: User, model: str, request: BuildRequest
+        self,
+        connection: AsyncConnection,
+        build_id: str,
+        user: User,
+        model: str,
+        request: BuildRequest,
+        fork: Fork | None,
     ) -> None:
         workflow_id = str(activity.info().workflow_id)
         project = request.project or _project_name(workflow_id)
         await _claim_project(connection, project, user)
-        brief = await load_brief(connection, project, request)
-        restore_point = await _newest_restore_point(connection, project)
-        head = await self._open_transcript(connection, build_id, brief, is_further=restore_point is not None)
+        begin = fork and await self._forks.begin(connection, fork, build_id)
         row = insert(builds).values(
             id=build_id,
             workflow_id=workflow_id,
@@ -152,13 +160,21 @@ class Builds(ports.Builds):
             user_id=user.id,
             number=await _next_number(connection, project),
             model=model,
-            plan=brief.plan.model_dump(mode="json"),
-            head=head,
-            restore_point=restore_point,
             namespace_id=self._namespace_id,
+            spend_limit=request.budget_microdollars or None,
             started_at=activity.info().started_time,
+            **(begin or await self._begin(connection, build_id, project, request)),
         )
         await connection.execute(row.on_conflict_do_nothing(index_elements=["id"]))
+
+    async def _begin(
+        self, connection: AsyncConnection, build_id: str, project: str, request: BuildRequest
+    ) -> dict[str, Any]:
+        """Write the brief and open a transcript; gives the columns that say where the build begins."""
+        brief = await load_brief(connection, project, request)
+        restore_point = await _newest_restore_point(connection, project)
+        head = await self._open_transcript(connection, build_id, brief, is_further=restore_point is not None)
+        return {"plan": brief.plan.model_dump(mode="json"), "head": head, "restore_point": restore_point}
 
     async def _open_transcript(
         self, connection: AsyncConnection, build_id: str, brief: Brief, *, is_further: bool
@@ -196,7 +212,7 @@ async def _next_number(connection: AsyncConnection, project: str) -> int:
 
 
 async def _newest_restore_point(connection: AsyncConnection, project: str) -> int | None:
-    newest = select(func.max(restore_points.c.id)).filter_by(project=project)
+    newest = select(func.max(restore_points.c.id)).filter_by(project=project, left_behind=False)
     return (await connection.execute(newest)).scalar_one()
 
 
@@ -245,7 +261,7 @@ async def _close(
     return bool(closed.rowcount)
 
 
-def _prepared(row: RowMapping, user: User) -> PreparedBuild:
+def _prepared(row: RowMapping, user: User, begun: tuple[str, ...]) -> PreparedBuild:
     plan = BuildPlan.model_validate(row["plan"])
     return PreparedBuild(
         build_id=row["id"],
@@ -260,7 +276,11 @@ def _prepared(row: RowMapping, user: User) -> PreparedBuild:
         restore_point=row["restore_point"],
         checks=plan.checks,
         start=plan.start,
-        phases=tuple(phase.name[:LONGEST_PHASE] for phase in plan.phases[:MOST_PHASES]),
+        phases=open_phases(plan, begun),
+        turn=row["first_turn"],
+        phase=begun[-1] if begun else "",
+        inherited=row["inherited"],
+        budget=row["spend_limit"] or 0,
     )
 
 

@@ -137,6 +137,7 @@ async def balance_of(
         wakes_at=await _wakes_at(connection, day, worst_case),
         build_spent=int(by_build.all),
         build_sandbox=int(by_build.sandbox),
+        build_left=await budget_left(connection, build_id),
     )
 
 
@@ -150,6 +151,20 @@ async def today(connection: AsyncConnection, user: str, at: datetime, *, timezon
         days.c.user_id == user, days.c.day <= day + timedelta(days=DATES_APART)
     )
     return max(day, (await connection.execute(newest)).scalar_one() or day)
+
+
+async def budget_left(connection: AsyncConnection, build_id: str) -> int | None:
+    """Give what a build may still spend in all, microdollars; none where only its days limit it."""
+    limit = select(builds.c.spend_limit).filter_by(id=build_id)
+    if (most := (await connection.execute(limit)).scalar_one_or_none()) is None:
+        return None
+    return max(0, most - await _spent_by(connection, build_id))
+
+
+async def _spent_by(connection: AsyncConnection, build_id: str) -> int:
+    paid = ledger.c.state.in_(("settled", "lost"))
+    spent = select(_sum(ledger.c.cost, paid)).filter_by(build_id=build_id)
+    return int((await connection.execute(spent)).scalar_one())
 
 
 async def count_sleepers(connection: AsyncConnection, midnight: datetime, *, but: str) -> int:

@@ -1,4 +1,4 @@
-"""The bucket: put once, get, presign. Knows S3 and nothing of snapshots, builds or sandboxes.
+"""The bucket: put once, get, presign, delete. Knows S3 and nothing of snapshots, builds or sandboxes.
 
 Every key ends in a fixed word (`…/data`, `…/manifest`, `…/image`), because some S3 servers refuse a key
 that is both an object and a folder.
@@ -6,16 +6,15 @@ that is both an object and a folder.
 
 import base64
 import hashlib
-import ipaddress
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import aioboto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from activities.addresses import is_private
 from activities.settings import Settings
 
 PRESIGNED_SECONDS = 900
@@ -48,6 +47,7 @@ class _Client(Protocol):
     async def put_object(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def get_object(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def head_object(self, **arguments: Any) -> Mapping[str, Any]: ...
+    async def delete_object(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def head_bucket(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def create_bucket(self, **arguments: Any) -> Mapping[str, Any]: ...
     async def generate_presigned_url(self, method: str, **arguments: Any) -> str: ...
@@ -137,6 +137,10 @@ class Objects:
             raise
         return int(answer["ContentLength"])
 
+    async def delete(self, key: str) -> None:
+        """Delete an object; one that is gone already is no failure."""
+        await self._client.delete_object(Bucket=self._bucket, Key=key)
+
     async def presign_put(self, key: str, *, sha256: str, length: int) -> PresignedPut:
         """Sign a URL that takes this digest and length (bytes), and only while the key is free."""
         url = await self._client.generate_presigned_url(
@@ -162,17 +166,6 @@ class Objects:
         return await self._client.generate_presigned_url(
             "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=PRESIGNED_SECONDS
         )
-
-
-def is_private(endpoint: str) -> bool:
-    """Tell whether an endpoint is a loopback or private address, out of a cloud sandbox's reach."""
-    host = urlsplit(endpoint).hostname or ""
-    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False
 
 
 @asynccontextmanager

@@ -1,10 +1,19 @@
 """What a founder sees of a build beside its files: its phases and its guide. Knows Postgres only."""
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from collections.abc import Mapping, Sequence
 
-from activities.tables import documents, phases
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from activities.tables import documents as _documents
+from activities.tables import phases as _phases
+from workflows.models import BuildPlan
+
+LONGEST_PHASE = 100
+"""Characters of a phase's name that are watched; the tool that names one takes no more."""
+MOST_PHASES = 20
+"""Phases that are watched; the state of a build stays small."""
 
 
 class Progress:
@@ -15,25 +24,54 @@ class Progress:
 
     async def begin_phase(self, build_id: str, name: str) -> list[str] | None:
         """Note that a phase begins and give the phases that it ends; none when it had begun before."""
-        open_now = (phases.c.build_id == build_id) & phases.c.completed_at.is_(None)
+        open_now = (_phases.c.build_id == build_id) & _phases.c.completed_at.is_(None)
         async with self._engine.begin() as connection:
             begun = await connection.execute(
-                insert(phases).values(build_id=build_id, name=name).on_conflict_do_nothing()
+                insert(_phases).values(build_id=build_id, name=name).on_conflict_do_nothing()
             )
             if not begun.rowcount:
                 return None
-            ended = select(phases.c.name).where(open_now, phases.c.name != name).order_by(phases.c.id)
+            ended = select(_phases.c.name).where(open_now, _phases.c.name != name).order_by(_phases.c.id)
             names = list((await connection.execute(ended)).scalars())
             await connection.execute(
-                update(phases).where(open_now, phases.c.name != name).values(completed_at=func.now())
+                update(_phases).where(open_now, _phases.c.name != name).values(completed_at=func.now())
             )
         return names
 
     async def write_document(self, build_id: str, *, section: str, content: str) -> None:
         """Write a section of the guide, over an earlier text of it."""
-        row = insert(documents).values(build_id=build_id, section=section, content=content)
+        row = insert(_documents).values(build_id=build_id, section=section, content=content)
         newer = row.on_conflict_do_update(
             index_elements=["build_id", "section"], set_={"content": content, "updated_at": func.now()}
         )
         async with self._engine.begin() as connection:
             await connection.execute(newer)
+
+
+async def set_progress(
+    connection: AsyncConnection, build_id: str, *, phases: Sequence[str], documents: Mapping[str, str]
+) -> None:
+    """Make these the phases that have begun, the last of them under way, and these the guide's sections."""
+    await _set_phases(connection, build_id, phases)
+    await connection.execute(delete(_documents).filter_by(build_id=build_id))
+    for section, content in documents.items():
+        row = insert(_documents).values(build_id=build_id, section=section, content=content)
+        await connection.execute(row)
+
+
+async def _set_phases(connection: AsyncConnection, build_id: str, begun: Sequence[str]) -> None:
+    mine = _phases.c.build_id == build_id
+    await connection.execute(delete(_phases).where(mine, _phases.c.name.not_in(begun)))
+    for name in begun:
+        row = insert(_phases).values(build_id=build_id, name=name)
+        await connection.execute(row.on_conflict_do_nothing())
+        ended = None if name == begun[-1] else func.coalesce(_phases.c.completed_at, func.now())
+        await connection.execute(
+            update(_phases).where(mine, _phases.c.name == name).values(completed_at=ended)
+        )
+
+
+def open_phases(plan: BuildPlan, begun: Sequence[str] = ()) -> tuple[str, ...]:
+    """Give the names of the plan's first phases that have not begun."""
+    names = (phase.name[:LONGEST_PHASE] for phase in plan.phases[:MOST_PHASES])
+    return tuple(name for name in names if name not in begun)

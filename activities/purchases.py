@@ -11,7 +11,16 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
-from activities.days import Day, Sums, add_up, balance_of, count_sleepers, look_at_day, open_day
+from activities.days import (
+    Day,
+    Sums,
+    add_up,
+    balance_of,
+    budget_left,
+    count_sleepers,
+    look_at_day,
+    open_day,
+)
 from activities.entries import (
     INPUT,
     bought,
@@ -102,10 +111,11 @@ class Purchases:
             if message_id and (known := await bought(connection, message_id)):
                 return known
             sums = await add_up(connection, day, build_id=order.build_id)
-            left = _left(day, sums) - self._rate.slice
-            max_tokens, price, price_id = _offer(order, left)
+            budget = await budget_left(connection, order.build_id)
+            left = _left(day, sums) if budget is None else min(_left(day, sums), budget)
+            max_tokens, price, price_id = _offer(order, left - self._rate.slice)
+            reason = await self._refusal(connection, day, sums, price, budget)
             needed = price + self._rate.slice
-            reason = await self._refusal(connection, day, sums, price)
             if reason is None and order.wound_down:
                 reason = await _over(connection, order, day, sums, needed)
             if reason is not None:
@@ -224,12 +234,16 @@ class Purchases:
             epoch=reservation.epoch,
         )
 
-    async def _refusal(self, connection: AsyncConnection, day: Day, sums: Sums, price: int) -> Refusal | None:
+    async def _refusal(
+        self, connection: AsyncConnection, day: Day, sums: Sums, price: int, budget: int | None
+    ) -> Refusal | None:
         if not await is_agent_on(connection, self._settings):
             return Refusal.DISABLED
         if day.user.suspended:
             return Refusal.SUSPENDED
         left, needed = _left(day, sums), price + self._rate.slice
+        if budget is not None and needed > budget:
+            return Refusal.USED_UP
         if needed <= left:
             return None
         # The price is already that of the smallest reply worth having.

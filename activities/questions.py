@@ -88,10 +88,6 @@ class Questions:
         return Question(path=path, text=next_question(path[-1], results, notes))
 
     async def _recap(self, question: Question, notes: Sequence[str]) -> str:
-        rows = list(question.path)
-        results = await self._transcript.results_for(question.parent.id)
-        while (older := rows[0].parent_id) is not None:
-            rows = [*await self._transcript.path(older), *rows]
-            results |= await self._transcript.results_for(older)
+        rows, results = await self._transcript.whole(question.parent.id)
         within = question.weight * MOST_LEFT // 100 - weight(question.path[0].body)
         return recap(rows, results, notes, within=within)

@@ -42,6 +42,9 @@ async def load_receipt(engine: AsyncEngine, name: str) -> Receipt | None:
         project=build["project"],
         user=build["user_id"],
         status=build["status"].upper(),
+        forked_from=build["forked_from"] or "",
+        inherited_microdollars=build["inherited"],
+        budget_microdollars=build["spend_limit"] or 0,
     )
 
 
@@ -70,7 +73,12 @@ async def load_past(engine: AsyncEngine) -> Sequence[PastBuild]:
             _DAYS.label("days"),
         )
         .join(ledger, ledger.c.build_id == builds.c.id)
-        .where(builds.c.status == "ready", ledger.c.state.in_(("settled", "lost")))
+        # A fork's own money is not what a plan costs.
+        .where(
+            builds.c.status == "ready",
+            builds.c.forked_from.is_(None),
+            ledger.c.state.in_(("settled", "lost")),
+        )
         .group_by(builds.c.id)
         .order_by(builds.c.finished_at.desc())
         .limit(PAST_BUILDS)

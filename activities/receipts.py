@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import Any
 
 from activities.money_tables import MODEL, SANDBOX
 from activities.prices import UnpricedModel, Usage, price_of
@@ -85,6 +86,12 @@ class Receipt(Payload):
     project: str = ""
     user: str = ""
     status: str = ""
+    forked_from: str = ""
+    """Of a fork: the build that it goes on from."""
+    inherited_microdollars: int = 0
+    """Of a fork: what the conversation had cost up to there; no part of what is spent."""
+    budget_microdollars: int = 0
+    """What it may spend in all; 0: no limit but the days' own."""
     spent_microdollars: int
     """Settled and lost."""
     lost_microdollars: int
@@ -113,8 +120,8 @@ class Receipt(Payload):
     waste: tuple[Waste, ...]
 
 
-def receipt_of(entries: Sequence[Entry], **about: str) -> Receipt:
-    """Add up a build's rows; `about` names the build."""
+def receipt_of(entries: Sequence[Entry], **about: Any) -> Receipt:
+    """Add up a build's rows; `about` are the fields that tell of the build itself."""
     paid = [entry for entry in entries if entry.state in ("settled", "lost")]
     lost = [entry for entry in paid if entry.state == "lost"]
     time = [entry for entry in paid if entry.kind == SANDBOX]

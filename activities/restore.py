@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 from activities.manifests import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, merge
 from activities.objects import ObjectMissing, Objects
 from activities.restore_points import RestorePoints
+from activities.stored_objects import pack_key
 from activities.workspace import STATE_FOLDER, Workspace
 from workflows.files import SandboxRef
 
@@ -107,13 +108,3 @@ class Restorer:
         path = f"{sandbox.home}/{STATE_FOLDER}/relayed/{pack}"
         await self._workspace.client.write(sandbox.sandbox_id, path, data)
         return path
-
-
-def pack_key(sha256: str) -> str:
-    """Name a pack in the bucket."""
-    return f"packs/{sha256}/data"
-
-
-def manifest_key(*, project: str, build_id: str, number: int, sha256: str) -> str:
-    """Name a manifest in the bucket."""
-    return f"projects/{project}/builds/{build_id}/manifests/{number:08d}-{sha256[:12]}/manifest"

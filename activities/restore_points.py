@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.exceptions import ApplicationError
 
 from activities.failures import lost
 from activities.sandbox_rows import is_current
+from activities.stored_objects import hold_objects
 from activities.tables import restore_point_packs, restore_points
+from workflows.errors import FailureType
 from workflows.files import RestorePoint, TakeSnapshot
 
 
@@ -76,6 +79,8 @@ class RestorePoints:
                 raise lost(request.sandbox.sandbox_id, "a newer sandbox has taken over")
             if found := await _first(connection, restore_points.c.key == new.key):
                 return found
+            await _hold_parent(connection, new.parent)
+            await hold_objects(connection, new.packs, manifest=new.key)
             row_id = await _insert(connection, request, new)
         return RestorePoint(
             restore_point=row_id,
@@ -136,6 +141,14 @@ async def _first(connection: AsyncConnection, condition: Any) -> RestorePoint | 
     )
 
 
+async def _hold_parent(connection: AsyncConnection, parent: int | None) -> None:
+    """Keep the parent from being pruned until the caller's transaction ends; raises a retryable error."""
+    query = select(restore_points.c.id).where(restore_points.c.id == parent)
+    held = await connection.execute(query.with_for_update(key_share=True, read=True))
+    if parent is not None and held.one_or_none() is None:
+        raise ApplicationError(f"Restore point {parent} was pruned.", type=FailureType.RETRYABLE)
+
+
 async def _link(connection: AsyncConnection, restore_point: int) -> Link:
     table = restore_points
     query = select(table.c.id, table.c.project, table.c.key, table.c.kind, table.c.parent_id)
@@ -160,6 +173,8 @@ async def _insert(connection: AsyncConnection, request: TakeSnapshot, new: NewRe
         "reason": request.reason,
         "turn": request.turn,
         "head_id": request.head,
+        "phase": request.phase,
+        "note": request.note,
         "files": new.files,
         "changed": new.changed,
         "bytes": new.bytes,

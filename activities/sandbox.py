@@ -16,12 +16,12 @@ from typing_extensions import override
 
 from activities.failures import classified
 from activities.heartbeat import heartbeating
+from activities.preflight import invalid_template, preflight
 from activities.restore import Restorer
-from activities.sandbox_client import Output
 from activities.sandbox_rows import SandboxRow, SandboxRows
 from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
-from activities.workspace import QUICK, RunnerFault, Workspace
+from activities.workspace import RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.files import ConnectedSandbox, CreateSandbox, SandboxRef, SandboxStep
@@ -32,11 +32,6 @@ MIN_AGE: Final = timedelta(minutes=30)
 """How old a sandbox must be for the sweep to kill it."""
 MIN_FREE_BYTES: Final = 512 * 1024 * 1024
 """The least free disk that a new sandbox must have."""
-_OLDEST_PYTHON: Final = (3, 8)
-_PREFLIGHT: Final = (
-    'printf "%s\\n" "$HOME"; command -v bash >/dev/null || echo missing bash; '
-    "python3 -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null || echo missing python3"
-)
 
 
 class Sandboxes(ports.Sandboxes):
@@ -57,6 +52,7 @@ class Sandboxes(ports.Sandboxes):
         self._restorer = restorer
         self._time = time
         self._installation = settings.installation_id
+        self._longest_run = timedelta(seconds=settings.sandbox_longest_run_seconds)
 
     @override
     @activity.defn
@@ -80,10 +76,19 @@ class Sandboxes(ports.Sandboxes):
             return row
         metadata = self._metadata(row)
         key = f"nightshift-{hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:40]}"
+        began = datetime.now(UTC)
         found = await self._client.find(metadata)
         await self._time.begin(row, anew=found is None)
-        sandbox_id = found or await self._client.create(key, metadata=metadata)
-        return await self._rows.note(row, state="creating", sandbox_id=sandbox_id)
+        if found is not None:
+            sandbox_id, began = found.sandbox_id, found.started_at
+        else:
+            sandbox_id = await self._client.create(key, metadata=metadata)
+        return await self._rows.note(
+            row, state="creating", sandbox_id=sandbox_id, run_ends=self._end_of_run(began)
+        )
+
+    def _end_of_run(self, began: datetime) -> str:
+        return (began + self._longest_run).isoformat()
 
     def _metadata(self, row: SandboxRow) -> dict[str, str]:
         return {
@@ -96,26 +101,16 @@ class Sandboxes(ports.Sandboxes):
 
     async def _prepare(self, row: SandboxRow, request: CreateSandbox) -> SandboxRef:
         """Put the runner in, look around, restore; only then is the sandbox live."""
-        home = await self._preflight(row.sandbox_id)
+        home = await preflight(self._client, row.sandbox_id)
         sandbox = row.reference.model_copy(update={"home": home, "workspace": f"{home}/workspace"})
         found = await self._workspace.ship(sandbox)
         if int(found["free_bytes"]) < MIN_FREE_BYTES:
-            raise _invalid_template(f"it has only {found['free_bytes']} bytes of free disk", "a larger disk")
+            raise invalid_template(f"it has only {found['free_bytes']} bytes of free disk", "a larger disk")
         sandbox = sandbox.model_copy(update={"home": found["home"], "workspace": found["workspace"]})
         if request.restore_point is not None:
             await self._restorer.restore(sandbox, request.restore_point, source_only=request.source_only)
         await self._rows.note(row, state="live", home=sandbox.home, workspace=sandbox.workspace)
         return sandbox
-
-    async def _preflight(self, sandbox_id: str) -> str:
-        """Ask for the home directory with nothing but a shell; raises InvalidTemplate with the fix."""
-        try:
-            output = await self._client.run(sandbox_id, _PREFLIGHT, within=QUICK)
-        except ApplicationError as error:
-            if error.non_retryable and error.type != FailureType.SANDBOX_LOST:
-                raise _invalid_template(f"no command runs in it ({error.message})", "/bin/bash") from None
-            raise
-        return _read_preflight(output)
 
     @override
     @activity.defn
@@ -157,15 +152,17 @@ class Sandboxes(ports.Sandboxes):
                 return ConnectedSandbox(intact=False, reason="The build has no such sandbox any more.")
             if row.state not in {"live", "paused"}:
                 return ConnectedSandbox(intact=False, reason=f"It is {row.state}.")
+            run_ends = self._end_of_run(datetime.now(UTC)) if row.state == "paused" else None
             try:
-                reason = await self._why_lost(row, request.sandbox)
+                reason = await self._why_lost(row, request.sandbox, run_ends=run_ends)
             except ApplicationError as error:
                 if error.type != FailureType.SANDBOX_LOST:
                     raise
                 reason = error.message
-        return ConnectedSandbox(intact=not reason, reason=reason)
+            ends = datetime.fromisoformat(run_ends) if run_ends else row.run_ends
+        return ConnectedSandbox(intact=not reason, reason=reason, run_ends=None if reason else ends)
 
-    async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef) -> str:
+    async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef, *, run_ends: str | None) -> str:
         """Connect and compare; empty when it is the sandbox that was left, as it was left."""
         running = await self._client.is_running(row.sandbox_id)
         if row.state == "live" and not running:
@@ -186,7 +183,7 @@ class Sandboxes(ports.Sandboxes):
             return f"Its marker cannot be read: {fault.message}"
         if not verdict["intact"]:
             return str(verdict.get("reason") or "Its marker is missing or old.")
-        await self._rows.note(row, state="live")
+        await self._rows.note(row, state="live", run_ends=run_ends)
         return ""
 
     @override
@@ -260,26 +257,3 @@ class Sandboxes(ports.Sandboxes):
             await self._time.end(row)
         await self._rows.note(row, state=state, strays=[one for one in alive if one != row.sandbox_id])
         return not alive
-
-
-def _read_preflight(output: Output) -> str:
-    lines = output.stdout.split("\n")
-    home = lines[0].strip()
-    if "missing bash" in lines:
-        raise _invalid_template("it has no bash", "bash")
-    if "missing python3" in lines:
-        raise _invalid_template("it has no python3", "python3 (3.8 or newer)")
-    version = tuple(int(part) for part in lines[1].split())
-    if version < _OLDEST_PYTHON:
-        raise _invalid_template(f"its python3 is {'.'.join(map(str, version))}", "python3 (3.8 or newer)")
-    if not home.startswith("/"):
-        raise _invalid_template(f"its home directory is {home!r}", "a user with a home directory")
-    return home
-
-
-def _invalid_template(what: str, fix: str) -> ApplicationError:
-    return ApplicationError(
-        f"The sandbox template cannot be used: {what}. Set E2B_TEMPLATE to a template with {fix}.",
-        type=FailureType.INVALID_TEMPLATE,
-        non_retryable=True,
-    )

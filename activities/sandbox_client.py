@@ -9,15 +9,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-import httpx2
 from e2b import (
     AsyncSandbox,
     CommandExitException,
     FileNotFoundException,
-    NotEnoughSpaceException,
     SandboxException,
     SandboxNotFoundException,
     SandboxQuery,
@@ -29,6 +26,9 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.failures import classify, lost
+from activities.local_preview import local_preview
+from activities.pace import Pace
+from activities.sandbox_failures import answered
 from activities.settings import Settings
 from workflows.errors import FailureType
 
@@ -38,8 +38,8 @@ MARGIN: Final = timedelta(minutes=5)
 """The session outlives a command by at least this, so that no timeout pauses it midway."""
 MAX_ATTEMPTS: Final = 4
 """Attempts of an activity after which an unreachable sandbox counts as lost."""
-MAX_SESSION: Final = timedelta(hours=24)
-"""The longest the provider lets a session be."""
+CREATION_SPACING: Final = timedelta(seconds=0.2)
+"""What lies at least between two creations of this worker: E2B allows 5 a second, and says 429 beyond."""
 
 
 Lengthened = Callable[[str, timedelta], Awaitable[None]]
@@ -79,19 +79,21 @@ class SandboxClient:
         self._grace = grace
         self._handles: dict[str, _Handle] = {}
         self._api = _api_params(settings)
+        self._creations = Pace(CREATION_SPACING)
 
     async def create(self, key: str, *, metadata: dict[str, str]) -> str:
-        """Create a sandbox once per key and give its id."""
+        """Create a sandbox once per key and give its id; creations follow one another at a distance."""
+        await self._creations.wait()
         async with self._guarded(""):
             sandbox = await AsyncSandbox.create(
                 template=self._settings.e2b_template or None,
-                timeout=self._settings.sandbox_timeout_seconds,
+                timeout=int(self._settings.sandbox_session.total_seconds()),
                 metadata=metadata,
                 lifecycle={"on_timeout": "pause", "auto_resume": False},
                 idempotency_key=key,
                 **self._api,
             )
-        self._keep(sandbox, self._session)
+        self._keep(sandbox, datetime.now(UTC) + self._settings.sandbox_session)
         return sandbox.sandbox_id
 
     async def all(self, metadata: dict[str, str]) -> list[Listed]:
@@ -106,21 +108,25 @@ class SandboxClient:
                 ]
         return found
 
-    async def find(self, metadata: dict[str, str]) -> str | None:
+    async def find(self, metadata: dict[str, str]) -> Listed | None:
         """Find a running or paused sandbox by its metadata."""
         async with self._guarded(""):
             pages = AsyncSandbox.list(query=SandboxQuery(metadata=metadata), limit=10, **self._api)
             found = await pages.next_items()
-        return found[0].sandbox_id if found else None
+        return Listed(found[0].sandbox_id, dict(found[0].metadata), found[0].started_at) if found else None
 
     async def is_running(self, sandbox_id: str) -> bool:
         """Tell whether the provider calls it running; false when paused or gone."""
+        return await self._end_of(sandbox_id) is not None
+
+    async def _end_of(self, sandbox_id: str) -> datetime | None:
+        """Ask when the provider ends a running sandbox; none when it is paused or gone."""
         try:
             async with asyncio.timeout(GRACE.total_seconds()):
                 info = await AsyncSandbox.get_info(sandbox_id, **self._api)
         except SandboxNotFoundException:
-            return False
-        return info.state == SandboxState.RUNNING
+            return None
+        return info.end_at if info.state == SandboxState.RUNNING else None
 
     async def exists(self, sandbox_id: str) -> bool:
         """Tell whether the provider still knows it, running or paused."""
@@ -138,10 +144,9 @@ class SandboxClient:
         """
         self._handles.pop(sandbox_id, None)
         async with self._guarded(sandbox_id):
-            sandbox = await AsyncSandbox.connect(
-                sandbox_id, timeout=self._settings.sandbox_timeout_seconds, **self._api
-            )
-        self._keep(sandbox, self._session)
+            timeout = int(self._settings.sandbox_session.total_seconds())
+            sandbox = await AsyncSandbox.connect(sandbox_id, timeout=timeout, **self._api)
+        self._keep(sandbox, datetime.now(UTC) + self._settings.sandbox_session)
         return sandbox.sandbox_id
 
     async def pause(self, sandbox_id: str) -> None:
@@ -155,6 +160,14 @@ class SandboxClient:
         self._handles.pop(sandbox_id, None)
         async with self._guarded(""):
             await AsyncSandbox.kill(sandbox_id, **self._api)
+
+    async def lasts(self, sandbox_id: str, needed: timedelta) -> timedelta:
+        """Lengthen the session where it is shorter than needed, and give how long it lasts.
+
+        Less than needed: the provider ends its longest continuous run before. Raises SandboxLost.
+        """
+        await self._attach(sandbox_id, needed=needed)
+        return self._handles[sandbox_id].end_at - datetime.now(UTC)
 
     async def run(self, sandbox_id: str, command: str, *, within: timedelta) -> Output:
         """Run a command line in a login shell; a non-zero exit code is an answer, not an error.
@@ -186,57 +199,40 @@ class SandboxClient:
 
     async def preview_url(self, sandbox_id: str, port: int) -> str:
         """Give the address at which a port of the sandbox is seen from outside. Raises SandboxLost."""
-        if self._settings.local_sandbox:
-            return await self._local_preview_url(sandbox_id, port)
-        sandbox = await self._attach(sandbox_id, needed=MARGIN)
-        return f"https://{sandbox.get_host(port)}"
+        if not self._settings.local_sandbox:
+            return f"https://{(await self._attach(sandbox_id, needed=MARGIN)).get_host(port)}"
+        async with self._guarded(sandbox_id):
+            if url := await local_preview(self._settings, sandbox_id, port):
+                return url
+        raise lost(sandbox_id, "the provider does not know it")
 
-    async def _local_preview_url(self, sandbox_id: str, port: int) -> str:
-        """Ask the local stand-in, which gives each previewed port a listener of its own."""
-        url = f"{self._settings.e2b_api_url}/sandboxes/{sandbox_id}/preview/{port}"
-        key = self._settings.e2b_api_key.get_secret_value()
-        async with self._guarded(sandbox_id), httpx2.AsyncClient(trust_env=False, timeout=30) as client:
-            answer = await client.get(url, headers={"X-API-KEY": key})
-            if answer.status_code == HTTPStatus.NOT_FOUND:
-                raise lost(sandbox_id, "the provider does not know it")
-            answer.raise_for_status()
-            return str(answer.json()["url"])
-
-    @property
-    def _session(self) -> timedelta:
-        return timedelta(seconds=self._settings.sandbox_timeout_seconds)
-
-    def _keep(self, sandbox: AsyncSandbox, session: timedelta) -> AsyncSandbox:
-        self._handles[sandbox.sandbox_id] = _Handle(sandbox, datetime.now(UTC) + session)
+    def _keep(self, sandbox: AsyncSandbox, end_at: datetime) -> AsyncSandbox:
+        self._handles[sandbox.sandbox_id] = _Handle(sandbox, end_at)
         return sandbox
 
     async def _attach(self, sandbox_id: str, *, needed: timedelta) -> AsyncSandbox:
-        """Give a handle on a running sandbox whose session lasts at least `needed`.
+        """Give a handle on a running sandbox whose session lasts `needed`, or as long as it may.
 
         A paused one is not resumed: a pause that nobody planned may have lost files.
         """
         handle = self._handles.get(sandbox_id)
         if handle and handle.end_at - datetime.now(UTC) >= needed:
             return handle.sandbox
-        session = min(max(self._session, needed), MAX_SESSION)
+        longest = timedelta(seconds=self._settings.sandbox_longest_run_seconds)
+        seconds = int(min(max(self._settings.sandbox_session, needed), longest).total_seconds())
         async with self._guarded(sandbox_id):
-            if not await self.is_running(sandbox_id):
+            if await self._end_of(sandbox_id) is None:
                 raise lost(sandbox_id, "it is not running")
-            sandbox = await self._lengthen(sandbox_id, session)
-        if sandbox.sandbox_id != sandbox_id:
-            raise lost(sandbox_id, f"the provider answered with another one, {sandbox.sandbox_id}")
+            # On a running sandbox a connect only lengthens, silently no further than the longest run.
+            sandbox = await AsyncSandbox.connect(sandbox_id, timeout=seconds, **self._api)
+            if sandbox.sandbox_id != sandbox_id:
+                raise lost(sandbox_id, f"the provider answered with another one, {sandbox.sandbox_id}")
+            end_at = await self._end_of(sandbox_id)
+            if end_at is None:
+                raise lost(sandbox_id, "it is not running")
         if self._lengthened is not None:
-            await self._lengthened(sandbox_id, session)
-        return self._keep(sandbox, session)
-
-    async def _lengthen(self, sandbox_id: str, session: timedelta) -> AsyncSandbox:
-        """Connect, which on a running sandbox only lengthens; past the provider's longest run it is lost."""
-        try:
-            return await AsyncSandbox.connect(sandbox_id, timeout=int(session.total_seconds()), **self._api)
-        except SandboxException as error:
-            if error.status_code == HTTPStatus.BAD_REQUEST:
-                raise lost(sandbox_id, "its session cannot be lengthened any more") from None
-            raise
+            await self._lengthened(sandbox_id, end_at - datetime.now(UTC))
+        return self._keep(sandbox, end_at)
 
     @asynccontextmanager
     async def _guarded(self, sandbox_id: str, *, within: timedelta = 4 * GRACE) -> AsyncGenerator[None]:
@@ -249,8 +245,6 @@ class SandboxClient:
         except (SandboxNotRunningException, SandboxNotFoundException):
             self._handles.pop(sandbox_id, None)
             raise lost(sandbox_id, "it was killed, paused or never there") from None
-        except NotEnoughSpaceException as error:
-            raise classify(error) from None
         except (SandboxUnreachableException, TimeoutException, TimeoutError) as error:
             raise await self._unreachable(sandbox_id, error) from None
         except SandboxException as error:
@@ -262,7 +256,7 @@ class SandboxClient:
         """Judge an answer that was a fault; the SDK names no status where a sandbox or its proxy gave it."""
         if type(error) is SandboxException and error.status_code is None:
             return await self._unreachable(sandbox_id, error)
-        return classify(error)
+        return answered(error)
 
     async def _unreachable(self, sandbox_id: str, error: Exception) -> ApplicationError:
         """Judge a dropped or hung connection: retried while the provider calls the sandbox running."""

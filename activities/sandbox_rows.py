@@ -4,6 +4,7 @@ Knows Postgres and no provider. A row is written before its sandbox is asked for
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import RowMapping, and_, func, select, update
@@ -27,7 +28,7 @@ class SandboxRow(NamedTuple):
     state: str
     """creating, live, paused, doomed, gone."""
     details: dict[str, Any]
-    """home, workspace, nonce of a planned pause, attempt, strays (other ids to be killed)."""
+    """home, workspace, run_ends, nonce of a planned pause, attempt, strays (other ids to be killed)."""
 
     @property
     def reference(self) -> SandboxRef:
@@ -37,7 +38,14 @@ class SandboxRow(NamedTuple):
             generation=self.generation,
             home=str(self.details.get("home", "")),
             workspace=str(self.details.get("workspace", "")),
+            run_ends=self.run_ends,
         )
+
+    @property
+    def run_ends(self) -> datetime | None:
+        """When the provider ends its longest run; none where that was never noted."""
+        noted = self.details.get("run_ends")
+        return datetime.fromisoformat(noted) if noted else None
 
     @property
     def attempt(self) -> int:

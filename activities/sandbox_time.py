@@ -30,7 +30,7 @@ class SandboxTime:
     ) -> None:
         self._engine = engine
         self._rate = Rate.of(settings)
-        self._session = timedelta(seconds=settings.sandbox_timeout_seconds)
+        self._session = settings.sandbox_session
         self._now = now
 
     async def begin(self, row: SandboxRow, *, anew: bool) -> None:

@@ -1,6 +1,7 @@
 """Settings: the one reader of the environment. Knows names and defaults, opens nothing."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
@@ -80,6 +81,8 @@ class Settings(BaseSettings):
     """The kill switch: false refuses new builds and parks running ones."""
     sandbox_timeout_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3_600
     """How long a sandbox lives unless lengthened, seconds."""
+    sandbox_longest_run_seconds: Annotated[int, Field(ge=1_800, le=86_400)] = 86_400
+    """How long the provider lets a sandbox run without a pause, seconds: 86400 on E2B's Pro, 3600 on Base."""
     sandbox_microdollars_per_second: Annotated[Decimal | None, Field(ge=0, le=1_000_000)] = None
     """What a running sandbox costs; none: E2B's list price, and 0 for the local stand-in."""
     installation_id: Annotated[str, Field(validation_alias="NIGHTSHIFT_INSTALLATION_ID")] = "local"
@@ -99,6 +102,11 @@ class Settings(BaseSettings):
         if self.sandbox_microdollars_per_second is not None:
             return self.sandbox_microdollars_per_second
         return Decimal(0) if self.local_sandbox else E2B_PRICE
+
+    @property
+    def sandbox_session(self) -> timedelta:
+        """How long a sandbox lives from its creation, resume or lengthening."""
+        return timedelta(seconds=min(self.sandbox_timeout_seconds, self.sandbox_longest_run_seconds))
 
     @field_validator(*FORMS, mode="before")
     @classmethod

@@ -21,8 +21,9 @@ from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.manifests import InvalidManifest, Manifest, unknown_packs
 from activities.objects import Objects
-from activities.restore import Restorer, manifest_key, pack_key
+from activities.restore import Restorer
 from activities.restore_points import NewRestorePoint, RestorePoints
+from activities.stored_objects import StoredObjects, manifest_key, pack_key
 from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
@@ -71,10 +72,12 @@ class Snapshots(ports.Snapshots):
         points: RestorePoints,
         restorer: Restorer,
         *,
+        stored: StoredObjects,
         captures: Captures,
         local_sandbox: bool,
     ) -> None:
         self._workspace = workspace
+        self._stored = stored
         self._captures = captures
         self._restorer = restorer
         self._objects = objects
@@ -99,6 +102,8 @@ class Snapshots(ports.Snapshots):
             return newest
         point = await self._points.by_key(request.project, _key(request, pending))
         if point is None:
+            # Before anything is looked for or put: the sweep spares what was noted lately.
+            await self._stored.note(packs=pending.packs, manifest=_key(request, pending))
             await self._upload(request, pending)
             point = await self._publish(request, pending)
         self._captures.commit(request.sandbox, number=pending.number, key=point.key, sha256=pending.sha256)
@@ -262,7 +267,11 @@ def _parse(data: bytes) -> Manifest:
 
 def _key(request: TakeSnapshot, pending: Pending) -> str:
     return manifest_key(
-        project=request.project, build_id=request.build_id, number=pending.number, sha256=pending.sha256
+        project=request.project,
+        build_id=request.build_id,
+        generation=request.sandbox.generation,
+        number=pending.number,
+        sha256=pending.sha256,
     )
 
 

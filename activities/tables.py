@@ -61,6 +61,10 @@ builds = sa.Table(
     words("start_command"),
     words("namespace_id"),
     count("spent"),
+    sa.Column("spend_limit", sa.BigInteger, nullable=True, comment="null: none"),
+    sa.Column("forked_from", sa.Text, nullable=True, comment="a build's id"),
+    count("first_turn"),
+    count("inherited"),
     sa.Column("wake_at", sa.DateTime(timezone=True), nullable=True),
     moment("started_at"),
     moment("changed_at"),
@@ -122,6 +126,9 @@ restore_points = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("turn", sa.Integer, nullable=False),
     sa.Column("head_id", sa.BigInteger, nullable=True, comment="transcript row that the files belong to"),
+    words("phase"),
+    words("note"),
+    sa.Column("left_behind", sa.Boolean, nullable=False, server_default=sa.false()),
     count("files"),
     count("changed"),
     count("bytes"),
@@ -139,6 +146,15 @@ restore_point_packs = sa.Table(
     sa.Column("sha256", sa.Text, primary_key=True),
     count("bytes"),
     sa.Index(None, "sha256"),
+)
+
+stored_objects = sa.Table(
+    "stored_objects",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True, comment="in the bucket"),
+    sa.Column("pack", sa.Text, nullable=True, comment="its digest; null: a manifest"),
+    moment("noted_at"),
+    sa.Index(None, "noted_at"),
 )
 
 sandboxes = sa.Table(

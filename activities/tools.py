@@ -57,6 +57,10 @@ _DISK_FULL: Final = (
     "its disk is full. Short commands in bash still work: find what is large (du -xah ~ | sort -h | tail), "
     "delete what you do not need with rm, then make this call again."
 )
+_NO_TIME: Final = (
+    "Not begun: this call may take {allowed} s, but the provider pauses this sandbox in {left} s. Make it "
+    "again in your next turn, when the sandbox is fresh, or give a command a shorter timeout_seconds."
+)
 _INTERRUPTED: Final = (
     "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
     "effect. Look at the files and processes before you repeat it."
@@ -132,9 +136,11 @@ class Tools(ports.Tools):
             call = parse_call(request.call.tool, given)
         except InvalidToolCall as error:
             return Result(str(error), is_error=True)
-        if isinstance(call, (WriteFile, EditFile, Bash)) and await self._began_elsewhere(request):
-            return Result(_INTERRUPTED, is_error=True, interrupted=True)
         try:
+            if isinstance(call, (WriteFile, EditFile, Bash)) and (
+                refusal := await self._begin(request, call)
+            ):
+                return refusal
             return await self._dispatch(request, call)
         except RunnerFault as fault:
             if fault.non_retryable:
@@ -142,13 +148,21 @@ class Tools(ports.Tools):
             why = _DISK_FULL if fault.kind == "disk_full" else fault.message
             return Result(f"The sandbox could not do it: {why}", is_error=True)
 
-    async def _began_elsewhere(self, request: ToolRun) -> bool:
-        """Note the start; tell whether an earlier attempt was made in a sandbox that is gone."""
-        generation = request.sandbox.generation
+    async def _begin(self, request: ToolRun, call: WriteFile | EditFile | Bash) -> Result | None:
+        """Note the start; give what stands for a call that began in a lost sandbox, or has no time to end."""
+        seconds, generation = _seconds(call), request.sandbox.generation
+        needed = timedelta(seconds=seconds + CAPTURE_SECONDS)
+        # Before the note: a sandbox that is gone by now has not begun it.
+        left = await self._workspace.client.lasts(request.sandbox.sandbox_id, needed)
         earlier = await self._transcript.note_start(
             request.head, request.call.tool_use_id, generation=generation
         )
-        return earlier is not None and earlier != generation
+        if earlier is None and left < needed:
+            text = _NO_TIME.format(allowed=seconds, left=max(0, int(left.total_seconds()) - CAPTURE_SECONDS))
+            return Result(text, is_error=True)
+        if earlier in {None, generation}:
+            return None
+        return Result(_INTERRUPTED, is_error=True, interrupted=True)
 
     async def _dispatch(self, request: ToolRun, call: ToolInput) -> Result:
         match call:
@@ -165,7 +179,7 @@ class Tools(ports.Tools):
 
     async def _change(self, request: ToolRun, call: WriteFile | EditFile | Bash) -> Result:
         """Run a changing call under its claim; a second attempt gets the first one's answer."""
-        seconds = call.timeout_seconds if isinstance(call, Bash) else FILE_SECONDS
+        seconds = _seconds(call)
         payload = {
             "claim": request.call.tool_use_id,
             "tool": request.call.tool,
@@ -248,6 +262,10 @@ class Tools(ports.Tools):
             tool_label=request.call.label,
             tool_summary=kept.preview,
         )
+
+
+def _seconds(call: WriteFile | EditFile | Bash) -> int:
+    return call.timeout_seconds if isinstance(call, Bash) else FILE_SECONDS
 
 
 def _is_interrupted() -> bool:

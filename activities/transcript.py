@@ -58,11 +58,27 @@ class Transcript:
             self._cache.keep(row)
         return tuple(reversed(rows))
 
+    async def whole(self, head: int) -> tuple[list[Row], dict[str, ToolResult]]:
+        """Give the rows of all epochs up to `head`, and the tool results that may stand in none of them."""
+        rows, results = list(await self.path(head)), await self.results_for(head)
+        while (older := rows[0].parent_id) is not None:
+            rows = [*await self.path(older), *rows]
+            results |= await self.results_for(older)
+        return rows, results
+
     async def find(self, connection: AsyncConnection, parent: Row, *, role: Role, body: str) -> int | None:
         """Give the id of the row that says this after `parent`, if it was appended."""
+        return await self.known(
+            connection, build_id=parent.build_id, parent_id=parent.id, role=role, body=body
+        )
+
+    async def known(
+        self, connection: AsyncConnection, *, build_id: str, parent_id: int, role: Role, body: str
+    ) -> int | None:
+        """Give the id of a build's row that says this after a row of whatever build."""
         query = select(transcript.c.id).where(
-            transcript.c.build_id == parent.build_id,
-            transcript.c.parent_id == parent.id,
+            transcript.c.build_id == build_id,
+            transcript.c.parent_id == parent_id,
             transcript.c.digest == digest(role, body),
         )
         return (await connection.execute(query)).scalar_one_or_none()
@@ -75,8 +91,9 @@ class Transcript:
 
     async def open_epoch(self, head: int) -> int:
         """Start a new epoch after `head` with the same prefix; gives its system row."""
-        root = (await self.path(head))[0]
-        values: dict[str, Any] = {"build_id": root.build_id, "body": root.body, "epoch": root.epoch + 1}
+        path = await self.path(head)
+        root = path[0]
+        values: dict[str, Any] = {"build_id": path[-1].build_id, "body": root.body, "epoch": root.epoch + 1}
         async with self._engine.begin() as connection:
             return await self.append(connection, parent_id=head, role="system", **values)
 

@@ -32,7 +32,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--idea", default="", help="the idea in a sentence")
     for name in ("project", "user", "model", "id"):
         one.add_argument(f"--{name}", default="")
+    one.add_argument("--budget", default="", metavar="DOLLARS", help="what it may spend in all")
     one.add_argument("--watch", action="store_true", help="show it until it ends")
+    for name, about in (
+        ("rewind", "take a build back to a restore point, files and conversation together"),
+        ("fork", "start a build that goes on from a restore point of another one"),
+    ):
+        _declare_branch(commands.add_parser(name, help=about))
     for name, about in (
         ("watch", "show a build's events until it ends"),
         ("timeline", "the last steps of a build"),
@@ -66,6 +72,17 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("switch", help="the kill switch: off parks every build before its next call")
     one.add_argument("to", choices=("on", "off"))
     return top
+
+
+def _declare_branch(one: argparse.ArgumentParser) -> None:
+    one.add_argument("id", help="workflow id or build id")
+    one.add_argument("--turn", type=int, metavar="N", help="of a restore point; without it they are listed")
+    about = "what a new build may spend in all"
+    one.add_argument("--budget", default="", metavar="DOLLARS", help=about)
+    one.add_argument("--say", default="", metavar="TEXT", help="what to tell the agent of a new build")
+    one.add_argument("--model", default="", help="of a new build; default: the same")
+    one.add_argument("--id", default="", dest="new_id", metavar="ID", help="of a new build")
+    one.add_argument("--watch", action="store_true", help="show a new build until it ends")
 
 
 def _declare_add(one: argparse.ArgumentParser) -> None:
@@ -107,6 +124,8 @@ def command_of(name: str) -> Command:
         return getattr(importlib.import_module("starter.admin"), name)
     if name == "model":
         return importlib.import_module("starter.changes").model
+    if name in ("rewind", "fork"):
+        return getattr(importlib.import_module("starter.branches"), name)
     if name in ("receipt", "quote"):
         return getattr(importlib.import_module("starter.money"), name)
     from starter import commands

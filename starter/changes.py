@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 
+from pydantic import JsonValue
 from rich.console import Console
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -28,7 +29,7 @@ async def model(given: Namespace, console: Console) -> int:
     return 0
 
 
-async def change_build(client: Client, workflow_id: str, name: str, value: str | int) -> None:
+async def change_build(client: Client, workflow_id: str, name: str, value: JsonValue) -> None:
     """Send an update and wait until it is done.
 
     Raises UnusableRequest where the build refuses it, BuildEnded where it has ended, RPCError for no build.
@@ -46,7 +47,7 @@ async def change_build(client: Client, workflow_id: str, name: str, value: str |
         raise BuildEnded(f"{workflow_id} has ended ({ended}), so nothing was changed.") from None
 
 
-def say_update(console: Console, workflow_id: str, name: str, value: str | int) -> None:
+def say_update(console: Console, workflow_id: str, name: str, value: JsonValue) -> None:
     """Print the Temporal CLI's way of doing the same."""
     words = ("--workflow-id", workflow_id, "--name", name, "--input", json.dumps(value))
     say_command(console, "workflow", "update", "execute", *words)

@@ -3,6 +3,7 @@
 import json
 import shlex
 from argparse import Namespace
+from collections.abc import Mapping
 
 from pydantic import JsonValue
 from rich.console import Console
@@ -11,6 +12,7 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from starter.amounts import microdollars_of
 from starter.attach import ROOT, TASK_QUEUE, attach, data_directory
 from starter.local.outside import DIRECTORY, outside_environment
 from starter.local.parts import Part, is_real
@@ -87,12 +89,15 @@ async def start(given: Namespace, console: Console) -> int:
         console, "workflow", "start", "--type", "BuildWorkflow", "--task-queue", TASK_QUEUE,
         "--workflow-id", workflow_id, *_input_of(given, request),
     )  # fmt: skip
-    if given.watch:
-        from starter.watching import show
+    return await follow(handle, environment, console) if given.watch else 0
 
-        await show(handle, handle.first_execution_run_id or "", environment, console)
-        return await _report(handle, console)
-    return 0
+
+async def follow(handle: Handle, environment: Mapping[str, str], console: Console) -> int:
+    """Show a build that was just started until it ends."""
+    from starter.watching import show
+
+    await show(handle, handle.first_execution_run_id or "", environment, console)
+    return await _report(handle, console)
 
 
 def _input_of(given: Namespace, request: dict[str, JsonValue]) -> list[str]:
@@ -106,6 +111,8 @@ def _request_of(given: Namespace) -> dict[str, JsonValue]:
     for name in ("idea", "project", "user", "model"):
         if value := getattr(given, name):
             request[name] = value
+    if given.budget:
+        request["budget_microdollars"] = microdollars_of(given.budget)
     if not (given.file or given.idea or given.project):
         raise UnusableRequest("Give a file, --idea TEXT, or --project of a stored brief.")
     return request
@@ -148,6 +155,11 @@ async def status(given: Namespace, console: Console) -> int:
         f"spent {spent_of(found.spent_microdollars, found.sandbox_microdollars)}; "
         f"today {dollars(found.left_microdollars)} left of {dollars(found.allowance_microdollars)}"
     )
+    if found.budget_microdollars:
+        console.print(f"may spend {dollars(found.budget_microdollars)} in all")
+    if found.inherited_microdollars:
+        before = dollars(found.inherited_microdollars)
+        console.print(f"goes on from a conversation that had cost others {before}")
     if found.wake_at:
         console.print(f"wakes at {found.wake_at:%Y-%m-%d %H:%M} UTC")
     if found.message:

@@ -44,6 +44,13 @@ def print_receipt(found: Receipt, console: Console) -> None:
     console.print(
         f"{found.workflow_id}: {found.status}, spent {exact(found.spent_microdollars)}", style="bold"
     )
+    if found.budget_microdollars:
+        console.print(f"it may spend {exact(found.budget_microdollars)} in all")
+    if found.forked_from:
+        before = exact(found.inherited_microdollars)
+        console.print(
+            f"goes on from {found.forked_from}, whose work up to there had cost {before}", soft_wrap=True
+        )
     for title, shares in (
         ("phase", found.by_phase),
         ("plan item", found.by_item),

@@ -54,5 +54,7 @@ def headline_of(request: dict[str, JsonValue]) -> str:
     """One line on what is built, for the Web UI."""
     brief = request.get("idea_brief")
     described = brief.get("problem_statement") if isinstance(brief, dict) else ""
-    said = str(request.get("idea") or described or request.get("project") or "a build")
+    fork = request.get("fork")
+    gone_on = f"a fork at turn {fork.get('turn')} of {fork.get('build')}" if isinstance(fork, dict) else ""
+    said = str(request.get("idea") or described or request.get("project") or gone_on or "a build")
     return " ".join(said.split())[:200]

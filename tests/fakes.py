@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 from typing_extensions import override
 
 from workflows import ports
+from workflows.branches import FindRestorePoint, Rewind, RewindBuild, Rewound
 from workflows.catalogue import is_changing
 from workflows.errors import FailureType
 from workflows.files import (
@@ -22,7 +23,15 @@ from workflows.files import (
     SandboxStep,
     TakeSnapshot,
 )
-from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
+from workflows.leftovers import (
+    Cleared,
+    EndedBuild,
+    EndedBuilds,
+    FindEnded,
+    Pruned,
+    PruneFiles,
+    SweepSandboxes,
+)
 from workflows.models import ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import (
     AddMoney,
@@ -132,6 +141,8 @@ class World:
     replies: Iterator[Answer] = field(default_factory=lambda: iter([done()]))
     proofs: Iterator[ProofReport] = field(default_factory=lambda: iter(()))
     intact: Iterator[bool] = field(default_factory=lambda: iter(()))
+    run_ends: Iterator[datetime] = field(default_factory=lambda: iter(()))
+    """When the provider ends the run that each creation and each connect begins."""
     lose_calls: set[str] = field(default_factory=set)
     """Tool calls during which the sandbox is lost, once each."""
     refuse_start: ApplicationError | None = None
@@ -158,6 +169,9 @@ class World:
     connected: list[str] = field(default_factory=list)
     added: list[AddMoney] = field(default_factory=list)
     woken: list[WakeBuilds] = field(default_factory=list)
+    kept: frozenset[int] = frozenset(range(100))
+    """Turns of which there is a restore point."""
+    rewound: list[RewindBuild] = field(default_factory=list)
     head: int = 1
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -216,6 +230,30 @@ class Builds(ports.Builds):
     async def choose_model(self, request: ChooseModel) -> str:
         await self.world.enter()
         return request.model or "claude-sonnet-5-5"
+
+
+class Rewinds(ports.Rewinds):
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @activity.defn
+    @override
+    async def find_restore_point(self, request: FindRestorePoint) -> Rewind:
+        await self.world.enter()
+        if request.turn not in self.world.kept:
+            raise ApplicationError(
+                f"turn: no restore point of turn {request.turn} is kept. Kept are: turn 1.",
+                type=FailureType.INVALID_BUILD_REQUEST,
+                non_retryable=True,
+            )
+        return Rewind(restore_point=1_000 + request.turn, key=f"kept/{request.turn}", turn=request.turn)
+
+    @activity.defn
+    @override
+    async def rewind_build(self, request: RewindBuild) -> Rewound:
+        await self.world.enter()
+        self.world.rewound.append(request)
+        return Rewound(head=500 + request.rewind.turn, phase="Foundation")
 
 
 class Model(ports.Model):
@@ -295,6 +333,7 @@ class Sandboxes(ports.Sandboxes):
             generation=request.generation,
             home="/home/user",
             workspace="/home/user/workspace",
+            run_ends=next(self.world.run_ends, None),
         )
 
     @activity.defn
@@ -309,7 +348,11 @@ class Sandboxes(ports.Sandboxes):
         await self.world.enter()
         self.world.connected.append(request.sandbox.sandbox_id)
         intact = next(self.world.intact, True)
-        return ConnectedSandbox(intact=intact, reason="" if intact else "its marker is missing")
+        return ConnectedSandbox(
+            intact=intact,
+            reason="" if intact else "its marker is missing",
+            run_ends=next(self.world.run_ends, None) if intact else None,
+        )
 
     @activity.defn
     @override
@@ -378,8 +421,20 @@ class Janitor(ports.Janitor):
         return 3
 
 
+class Retention(ports.Retention):
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @activity.defn
+    @override
+    async def prune_files(self, request: PruneFiles) -> Pruned:
+        await self.world.enter()
+        return Pruned(points=4, objects=5)
+
+
 PAIRS: tuple[tuple[type, type], ...] = (
     (ports.Builds, Builds),
+    (ports.Rewinds, Rewinds),
     (ports.Model, Model),
     (ports.Tools, Tools),
     (ports.Ledger, Ledger),
@@ -387,5 +442,6 @@ PAIRS: tuple[tuple[type, type], ...] = (
     (ports.Snapshots, Snapshots),
     (ports.Checks, Checks),
     (ports.Janitor, Janitor),
+    (ports.Retention, Retention),
 )
 """Each port with its fake."""

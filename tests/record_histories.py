@@ -25,6 +25,7 @@ from tests.handles import cancelled, ready, until, until_alone, until_event
 from tests.histories import chain
 from tests.workflow.conftest import Bench, working
 from workflows.files import ProofReport
+from workflows.models import BuildStatus
 from workflows.turns import Refusal
 
 FOLDER = Path(__file__).parents[1] / "histories"
@@ -148,11 +149,34 @@ async def changed(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def rewound(on: Bench, world: World) -> WorkflowHandle:
+    """Taken back while a command runs, and while the proof installs."""
+    act, install = Gate(), Gate()
+    world.gates = {"run_tool": [act], "install_dependencies": [install]}
+    world.replies = iter([acts(call("bash", "one")), done(), done()])
+    handle = await on.start()
+    for gate in (act, install):
+        await gate.reached.wait()
+        await handle.execute_update("rewind", {"turn": 1}, result_type=BuildStatus)
+    await ready(handle)
+    return handle
+
+
 async def retried(on: Bench, world: World) -> WorkflowHandle:
     """Activities that fail in passing."""
     world.faults = {
         name: [passing()] for name in ("prepare_build", "call_model", "run_tool", "take_snapshot")
     }
+    world.replies = iter([acts(call("bash", "one")), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
+async def renewed(on: Bench, world: World) -> WorkflowHandle:
+    """The provider's longest run ends soon: paused and resumed between turns."""
+    now = await on.environment.get_current_time()
+    world.run_ends = iter([now + timedelta(minutes=1), now + timedelta(days=1)])
     world.replies = iter([acts(call("bash", "one")), done()])
     handle = await on.start()
     await ready(handle)
@@ -185,9 +209,11 @@ SCENARIOS: dict[str, Scenario] = {
     "cancelled": cancelled_build,
     "interrupted": interrupted,
     "unproven": unproven,
+    "rewound": rewound,
     "retried": retried,
     "changed": changed,
     "dear": dear,
+    "renewed": renewed,
 }
 
 

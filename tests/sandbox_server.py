@@ -10,11 +10,12 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx2
+import pytest
 
 ROOT = Path(__file__).parents[1]
 KEY = "a key of this test"
@@ -40,6 +41,8 @@ class SandboxServer:
     """A file outside that sandboxes may write."""
     prefix: tuple[str, ...] = ()
     """What the server's command line is run by."""
+    options: tuple[str, ...] = ()
+    """More of its command line: limits."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,7 +73,7 @@ class SandboxServer:
         with (self.data / "log").open("ab") as log:
             where = ["--port", str(self.port), "--data", str(self.data)]
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- a fork of a test
-                [*self.prefix, self.python, "-m", "starter.local.sandbox", *where],
+                [*self.prefix, self.python, "-m", "starter.local.sandbox", *where, *self.options],
                 env=environment,
                 cwd="/",
                 stdout=log,
@@ -94,6 +97,17 @@ class SandboxServer:
             path = f"{self.url}/sandboxes/{sandbox_id}/preview/{port}"
             return (await http.get(path, headers={"x-api-key": KEY})).json()["url"]
 
+    async def fault(self, **fault: Any) -> list[dict[str, Any]]:
+        """Set a fault and give those to come."""
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            answer = await http.post(f"{self.url}/_control/faults", json=fault, headers={"x-api-key": KEY})
+            return answer.raise_for_status().json()
+
+    async def clear_faults(self) -> None:
+        """Forget every fault."""
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            await http.delete(f"{self.url}/_control/faults", headers={"x-api-key": KEY})
+
     async def _is_up(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             raise AssertionError(f"The server ended at once: {self.log}")
@@ -101,6 +115,26 @@ class SandboxServer:
             async with httpx2.AsyncClient(trust_env=False) as http:
                 return (await http.get(f"{self.url}/healthz")).status_code == 200
         return False
+
+
+@dataclass
+class CloudAccount:
+    """A real account of E2B, for the tests that ask both it and the local server."""
+
+    key: str = field(repr=False)
+
+    @classmethod
+    def of_environment(cls) -> Self:
+        """Take the account whose key is set; skips the test where none is."""
+        key = os.environ.get("E2B_API_KEY", "")
+        if not key:
+            pytest.skip("E2B_API_KEY is not set")
+        return cls(key)
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """What the SDK's methods are told to reach it."""
+        return {"api_key": self.key}
 
 
 @asynccontextmanager
@@ -116,6 +150,22 @@ async def sandbox_server(*, user: str | None = None, **rest: Any) -> AsyncIterat
     finally:
         await server.stop()
         shutil.rmtree(data)
+
+
+@asynccontextmanager
+async def server_of(who: str, **rest: Any) -> AsyncIterator[SandboxServer]:
+    """Run a server as "this user" or as another; skips the test where this machine lets nobody do that."""
+    if who == "this user":
+        async with sandbox_server(**rest) as started:
+            yield started
+        return
+    python = python_of(who) if os.geteuid() == 0 else None
+    if python is None:
+        pytest.skip(
+            "only root can try another user, and only where that user can run Python and this checkout"
+        )
+    async with sandbox_server(user=who, python=python, **rest) as started:
+        yield started
 
 
 def python_path() -> str:

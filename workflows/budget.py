@@ -58,10 +58,14 @@ def is_runaway(reply: ModelReply) -> bool:
 
 
 def calls_left(balance: Balance) -> int:
-    """How many calls at the worst price the day still covers; a price of nothing never ends it."""
+    """How many calls at the worst price are covered still; a price of nothing never ends it."""
     if balance.worst_case <= 0:
         return TOLD_CALLS + 1
-    return balance.left // balance.worst_case
+    return _left(balance) // balance.worst_case
+
+
+def _left(balance: Balance) -> int:
+    return balance.left if balance.build_left is None else min(balance.left, balance.build_left)
 
 
 def share_spent(balance: Balance) -> int:
@@ -87,6 +91,12 @@ def note_for(before: Stage, balance: Balance) -> str:
     order = list(Stage)
     if order.index(stage) <= order.index(before):
         return ""
+    if _left(balance) < balance.left:
+        return (
+            f"[allowance] About {calls_left(balance)} more calls fit into what this build may spend in all; "
+            "it ends then, and is not put to sleep. Leave the work running and committed, the most important "
+            "first."
+        )
     if stage is Stage.TOLD:
         return (
             f"[allowance] {share_spent(balance)} % of today's allowance is spent; about "
@@ -96,6 +106,15 @@ def note_for(before: Stage, balance: Balance) -> str:
         f"[allowance] Today's allowance is nearly spent; at most {min(LAST_CALLS, calls_left(balance))} more "
         "calls fit. Leave the work running and committed now. You will be put to sleep and go on tomorrow; "
         "do not end your turn unless the whole plan is done."
+    )
+
+
+def used_up(most: int, balance: Balance | None) -> str:
+    """Say why a build whose budget is used up ends, and what to do."""
+    spent, price = (balance.build_spent, balance.worst_case) if balance else (0, 0)
+    return (
+        f"This build may spend {dollars(most)} in all and has spent {dollars(spent)}; its next call may cost "
+        f"{dollars(price)}. Its files are saved: fork it with a larger budget to go on."
     )
 
 

@@ -2,8 +2,8 @@
 
 It holds the order of things. Rules are pure functions beside it (`budget`, `guard`, `requests`, `state`);
 the calls of a reply are carried out in `acting`, custody of the files is in `workspace`, standing still in
-`rest`, proof in `proof`, the ends in `ending`, what people see in `journal`, what they say in `steering` and
-what they change in `changing`.
+`rest`, proof in `proof`, the ends in `ending`, what people see in `journal`, what they say in `steering`,
+what they change in `changing` and how they take it back in `rewinding`.
 Effects are activities (`ports`).
 """
 
@@ -18,7 +18,6 @@ from temporalio.workflow import ActivityHandle
 with workflow.unsafe.imports_passed_through():
     from workflows import budget, guard, options
     from workflows.acting import Acting, side_by_side
-    from workflows.changing import Changing
     from workflows.ending import Ending, carried_through, end_of, refusal_of
     from workflows.errors import BuildFailed, FailureType, Outcome
     from workflows.files import ProofReport
@@ -28,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.proof import Proof
     from workflows.requests import NO_INPUT, InvalidRequest, of_one_input, read_start, refuse_surplus
     from workflows.rest import Resting, asked_by, heeding, was_cut
+    from workflows.rewinding import GoingBack, Rewinding
     from workflows.state import BuildState, Stage, Status
     from workflows.texts import dollars
     from workflows.turns import CostRecord, ModelCall, ModelReply, Refusal
@@ -41,7 +41,7 @@ SLEEPER_EVENTS = 200
 
 
 @workflow.defn
-class BuildWorkflow(Changing):
+class BuildWorkflow(Rewinding):
     """A build, from an idea to running and proven software."""
 
     @workflow.init
@@ -60,6 +60,8 @@ class BuildWorkflow(Changing):
         self._acting = Acting(self.state, self._journal, self._workspace)
         self._proof = Proof(self.state, self._journal, self._workspace)
         self._ending = Ending(self.state, self._journal, self._workspace)
+        self._back = GoingBack(self.state, self._journal, self._workspace)
+        self.is_ending, self.finding = False, asyncio.Lock()
 
     @workflow.run
     @of_one_input
@@ -71,11 +73,13 @@ class BuildWorkflow(Changing):
         try:
             preview_url = await self._build()
         except (BuildFailed, ActivityError, asyncio.CancelledError) as error:
+            self.is_ending = True
             outcome, message = end_of(error)
             result = await carried_through(self._ending.failed(outcome, message))
             if outcome is Outcome.CANCELLED:
                 raise asyncio.CancelledError(result.message) from None
             raise ApplicationError(result.message, result, type=outcome, non_retryable=True) from None
+        self.is_ending = True
         return await carried_through(self._ending.ready(preview_url))
 
     async def _build(self) -> str:
@@ -96,6 +100,8 @@ class BuildWorkflow(Changing):
         """Prove the work, anew after a pause cut it short; raises BuildFailed when asked to stop."""
         while True:
             await self._resting.hold()
+            if self.state.rewind is not None:
+                return ProofReport(passed=False)
             proof = await self._proof.attempt()
             if proof is not None:
                 return proof
@@ -139,6 +145,8 @@ class BuildWorkflow(Changing):
             raise BuildFailed(Outcome.REFUSED, f"The model declined to go on: {reply.preview or 'no reason'}")
         refuse = "" if following is guard.Next.ACT else guard.NOT_RUN
         await side_by_side(self._record_cost(reply), self._acting.act(reply, refuse))
+        if state.rewind is not None:
+            return False
         if state.unsaved:
             self._workspace.save_soon()
         self._nudge(reply, following)
@@ -152,14 +160,17 @@ class BuildWorkflow(Changing):
             if self._is_run_long():
                 await self._continue_as_new()
             await self._resting.hold()
+            await self._back.go()
+            await self._workspace.renew()
             self._heed_limit()
             wakes = self.state.wakes
             reply = await self._call_model()
-            if reply is None:
+            # A reply that came all the same is left behind: the conversation goes on elsewhere.
+            if reply is None or self.state.rewind is not None:
                 continue
             if reply.refused is None:
                 return reply
-            if reply.refused is not Refusal.TOO_DEAR and _events() > SLEEPER_EVENTS:
+            if reply.refused not in (Refusal.TOO_DEAR, Refusal.USED_UP) and _events() > SLEEPER_EVENTS:
                 await self._continue_as_new()
             await self._resting.after(reply, wakes)
 

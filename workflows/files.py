@@ -1,5 +1,6 @@
 """Payloads of the workspace: sandboxes, snapshots, and the proof in a fresh sandbox."""
 
+from datetime import datetime
 from typing import Literal
 
 from workflows.payload import Payload
@@ -16,6 +17,8 @@ class SandboxRef(Payload):
     """Absolute path of the home directory in the sandbox."""
     workspace: str
     """Absolute real path of the workspace in the sandbox."""
+    run_ends: datetime | None = None
+    """When the provider ends its longest continuous run, unless it is paused and resumed before."""
 
 
 class CreateSandbox(Payload):
@@ -44,6 +47,8 @@ class ConnectedSandbox(Payload):
     """False: the sandbox is gone, old or another one; restore."""
     reason: str = ""
     """Why it was found lost."""
+    run_ends: datetime | None = None
+    """When the provider ends the run that began now."""
 
 
 class TakeSnapshot(Payload):
@@ -63,6 +68,10 @@ class TakeSnapshot(Payload):
     """Hash every file first, as before sleep and at the end."""
     captured: int = 0
     """Number of the newest capture in this sandbox that is to be in it."""
+    phase: str = ""
+    """Under way; the newest restore point of each is kept."""
+    note: str = ""
+    """What the model is yet to be told of these files: calls that a lost sandbox undid."""
 
 
 class RestorePoint(Payload):

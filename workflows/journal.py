@@ -86,13 +86,25 @@ def details(state: BuildState) -> str:
     if state.refused:
         lines.append(f"refused: {state.refused}")
     lines.append(f"{state.turns} turns, {state.tool_calls} of {state.max_tool_calls} tool calls")
-    if (balance := state.balance) is not None:
-        lines.append(
-            f"spent {spent_of(state.spent, balance.build_sandbox)}; today {dollars(balance.left)} left "
-            f"of {dollars(balance.allowance)}"
-        )
+    lines += _money(state)
+    if state.rewind:
+        lines.append(f"goes back to turn {state.rewind.turn}")
     if state.wake_at:
         lines.append(f"wakes at {state.wake_at:%Y-%m-%d %H:%M} UTC, or by the signal `wake`")
     if state.snapshot_key:
         lines.append(f"last snapshot `{state.snapshot_key}`")
     return "\n\n".join(lines)
+
+
+def _money(state: BuildState) -> list[str]:
+    lines: list[str] = []
+    if (balance := state.balance) is not None:
+        lines.append(
+            f"spent {spent_of(state.spent, balance.build_sandbox)}; today {dollars(balance.left)} left "
+            f"of {dollars(balance.allowance)}"
+        )
+    if state.budget:
+        lines.append(f"may spend {dollars(state.budget)} in all")
+    if state.inherited:
+        lines.append(f"goes on from a conversation that had cost others {dollars(state.inherited)}")
+    return lines

@@ -48,6 +48,22 @@ class SweepSandboxes(Payload):
     """A younger one is spared: its row may not have its id yet."""
 
 
+class PruneFiles(Payload):
+    """Asks for the end of restore points that are not kept, and of what only they named in the bucket."""
+
+    min_age: timedelta = timedelta(days=1)
+    """An object that was noted, or lost its last restore point, more lately is spared."""
+
+
+class Pruned(Payload):
+    """What a round deleted."""
+
+    points: int = 0
+    """Restore points."""
+    objects: int = 0
+    """In the bucket."""
+
+
 class JanitorReport(Payload):
     """What a round came to."""
 
@@ -61,3 +77,7 @@ class JanitorReport(Payload):
     """Builds that could not be cleared; the next round tries again."""
     unknown: int = 0
     """Builds that another server runs, as far as is known."""
+    points: int = 0
+    """Restore points that are not kept any more."""
+    objects: int = 0
+    """Packs and manifests that no restore point named any more."""

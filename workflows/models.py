@@ -5,10 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from workflows.branches import ForkPoint
 from workflows.payload import Payload
 
 MOST_TOOL_CALLS = 100_000
 """The highest limit of tool calls that can be set, whatever the plan."""
+MOST_MONEY = 1_000_000_000_000_000
+"""The highest budget of a build, microdollars; a billion dollars is no limit."""
 
 
 class Answer(Payload):
@@ -43,7 +46,7 @@ class BuildPlan(Payload):
 
 
 class BuildRequest(Payload):
-    """What starts a build. Only `idea` or `idea_brief` or a known `project` is needed."""
+    """What starts a build. Only `idea` or `idea_brief` or a known `project` or `fork` is needed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +68,10 @@ class BuildRequest(Payload):
     """The guard's limit, raised by `set_limit` while running."""
     turns_per_run: Annotated[int, Field(ge=0)] = 0
     """Turns after which the run continues as new; 0: when the server suggests it."""
+    fork: ForkPoint | None = None
+    """Go on from a restore point of another build, in its project; `idea` is then a word to the agent."""
+    budget_microdollars: Annotated[int, Field(ge=0, le=MOST_MONEY)] = 0
+    """What this build may spend in all, on all its days; 0: no limit but the days' own."""
 
 
 class PrepareBuild(Payload):
@@ -103,6 +110,14 @@ class PreparedBuild(Payload):
     """Names of the plan's phases, in order; the first twenty."""
     tool_calls_limit: int = MOST_TOOL_CALLS
     """The highest that the plan lets `max_tool_calls` be."""
+    turn: int = 0
+    """Of a fork: the turn that it goes on from."""
+    phase: str = ""
+    """Of a fork: under way at that turn; `phases` are then those that had not begun."""
+    inherited: int = 0
+    """Of a fork: what the conversation up to that turn had cost, microdollars; no part of what it spends."""
+    budget: int = 0
+    """What it may spend in all, microdollars; 0: no limit but the days' own."""
     weight: int = 1
     """The plan's share of the workers where several users wait."""
 
@@ -197,6 +212,10 @@ class BuildStatus(Payload):
     outcome: str = ""
     message: str = ""
     model: str = ""
+    budget_microdollars: int = 0
+    """What it may spend in all; 0: no limit but the days' own."""
+    inherited_microdollars: int = 0
+    """Of a fork: what other builds had spent on the conversation that it goes on from."""
 
 
 class ReceiptSoFar(Payload):
@@ -212,6 +231,8 @@ class ReceiptSoFar(Payload):
     """Local day of the user whose balance follows, which all their builds share."""
     day_allowance_microdollars: int = 0
     day_left_microdollars: int = 0
+    inherited_microdollars: int = 0
+    """Of a fork: what other builds had spent on the conversation that it goes on from."""
     whole: str = "python -m starter receipt ID"
     """What prints the tools, the days and the lost attempts too."""
 

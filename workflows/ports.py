@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 
 from temporalio import activity
 
+from workflows.branches import FindRestorePoint, Rewind, RewindBuild, Rewound
 from workflows.files import (
     ConnectedSandbox,
     CreateSandbox,
@@ -19,7 +20,15 @@ from workflows.files import (
     ServePreview,
     TakeSnapshot,
 )
-from workflows.leftovers import Cleared, EndedBuild, EndedBuilds, FindEnded, SweepSandboxes
+from workflows.leftovers import (
+    Cleared,
+    EndedBuild,
+    EndedBuilds,
+    FindEnded,
+    Pruned,
+    PruneFiles,
+    SweepSandboxes,
+)
 from workflows.models import ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import (
     AddMoney,
@@ -58,6 +67,22 @@ class Builds(ABC):
     @abstractmethod
     async def choose_model(self, request: ChooseModel) -> str:
         """Give the model that a running build may go on with, and note it in its row."""
+        ...
+
+
+class Rewinds(ABC):
+    """Going back to a restore point of the build itself."""
+
+    @activity.defn
+    @abstractmethod
+    async def find_restore_point(self, request: FindRestorePoint) -> Rewind:
+        """Find a kept restore point of the build and see that it stays."""
+        ...
+
+    @activity.defn
+    @abstractmethod
+    async def rewind_build(self, request: RewindBuild) -> Rewound:
+        """Have the conversation, the phases and the guide go on from a restore point."""
         ...
 
 
@@ -192,4 +217,14 @@ class Janitor(ABC):
     @abstractmethod
     async def sweep_sandboxes(self, request: SweepSandboxes) -> int:
         """Kill the sandboxes of this installation that no build holds; gives how many."""
+        ...
+
+
+class Retention(ABC):
+    """How long files are kept."""
+
+    @activity.defn
+    @abstractmethod
+    async def prune_files(self, request: PruneFiles) -> Pruned:
+        """Delete restore points that are not kept, and what nothing names in the bucket any more."""
         ...

@@ -115,7 +115,9 @@ class Proof:
 
     def _is_interrupted(self) -> bool:
         state = self._state
-        return state.is_interrupted if self._hears_all else state.stop_reason is not None
+        if self._hears_all:
+            return state.is_interrupted
+        return state.stop_reason is not None or state.rewind is not None
 
     def _hear(self) -> None:
         heed_stop(self._state)

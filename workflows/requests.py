@@ -6,7 +6,7 @@ run in RUNNING for ever.
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pydantic import JsonValue, ValidationError
@@ -27,6 +27,9 @@ MAX_ERROR_CHARS = 2_000
 
 MAX_DEPTH = 64
 """Levels of nesting; at about 200 the payload no longer decodes on its way to an activity."""
+
+OF_THE_BUILD = ("project", "idea_brief", "answers", "build_plan")
+"""What a fork takes from the build that it goes on from."""
 
 NO_INPUT = RawValue(Payload())
 """What a run gets when it is started without input."""
@@ -114,9 +117,17 @@ def _request(value: JsonValue) -> BuildRequest:
         request = BuildRequest.model_validate(value)
     except ValidationError as error:
         raise InvalidRequest(describe_errors(error)[:MAX_ERROR_CHARS]) from None
-    if not (request.idea.strip() or request.idea_brief or request.project):
+    if request.fork is not None:
+        _check_fork(value)
+    elif not (request.idea.strip() or request.idea_brief or request.project):
         raise InvalidRequest("idea: say what to build, or give `idea_brief`, or name a known `project`.")
     return request
+
+
+def _check_fork(value: Mapping[str, JsonValue]) -> None:
+    """Raise InvalidRequest where a fork is also told what its build says: it has the one brief and plan."""
+    if told := [name for name in OF_THE_BUILD if value.get(name)]:
+        raise InvalidRequest(f"{told[0]}: a fork has that of its build. Leave out {', '.join(told)}.")
 
 
 def _kind(value: JsonValue) -> str:

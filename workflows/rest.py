@@ -85,6 +85,8 @@ class Resting:
                 raise BuildFailed(Outcome.BUDGET_EXCEEDED, question)
             await self.ask(question, wakes)
             return
+        if reply.refused is Refusal.USED_UP:
+            raise BuildFailed(Outcome.BUDGET_EXCEEDED, budget.used_up(self._state.budget, reply.balance))
         rest, until = self._rest_for(reply)
         await self._rest(rest, lambda: self._state.wakes > wakes, until)
         if rest is Rest.SLEEPING:

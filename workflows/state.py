@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workflows.branches import Rewind, Rewound
 from workflows.files import SandboxRef
 from workflows.models import MOST_TOOL_CALLS, BuildRequest, PreparedBuild, TimelineEntry
 from workflows.turns import Balance
@@ -168,6 +169,15 @@ class BuildState(BaseModel):
     """Sandboxes lost since the last restore point was made."""
     proofs: int = 0
 
+    rewind: Rewind | None = None
+    """Where the founder asked to go back to, until that is done."""
+    rewound_by: str = ""
+    """Id of the last update that asked; one that comes again after a change of runs asks nothing."""
+    inherited: int = 0
+    """Of a fork: what others had spent on the conversation that it goes on from, microdollars."""
+    budget: int = 0
+    """What it may spend in all, microdollars; 0: no limit but the days' own."""
+
     run_turns: int = 0
     """Turns since the last continue-as-new."""
     turns_per_run: int = 0
@@ -206,6 +216,8 @@ class BuildState(BaseModel):
         self.max_tool_calls = min(self.request.max_tool_calls, self.most_tool_calls)
         self.turns_per_run = self.request.turns_per_run
         self.open_phases = prepared.phases
+        self.turns, self.phase = prepared.turn, prepared.phase
+        self.inherited, self.budget = prepared.inherited, prepared.budget
 
     def take_reply(self, head: int, sent: tuple[str, ...]) -> None:
         """Go on from a reply; notes that came in while it was made stay for the next message."""
@@ -245,6 +257,20 @@ class BuildState(BaseModel):
     def go_forward(self) -> None:
         """Note that the work moved on: the guards count anew."""
         self.progress_spent, self.stall_told, self.steered = self.spent, False, False
+
+    def go_back(self, rewind: Rewind, found: Rewound) -> None:
+        """Go on from a restore point: the guards count anew; money and tool calls count on.
+
+        What a person said and the model has not read is still to be read; other notes were of what is undone.
+        """
+        self.head, self.turns = found.head, rewind.turn
+        self.notes = tuple(note for note in self.notes if note.startswith(FOUNDER))
+        self.phase, self.open_phases = found.phase, found.open_phases
+        self.recent_calls, self.failing, self.full_context = (), (), False
+        self.nudges = self.reminders = self.proofs = 0
+        self.stage = Stage.NORMAL
+        self.go_forward()
+        self.rewind = None
 
     @property
     def unheard(self) -> int:

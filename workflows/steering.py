@@ -119,6 +119,8 @@ class Steering:
             outcome=state.outcome,
             message=state.message,
             model=state.model,
+            budget_microdollars=state.budget,
+            inherited_microdollars=state.inherited,
         )
 
     @workflow.query(description="What the build has spent, by phase; the whole is `starter receipt ID`.")
@@ -132,6 +134,7 @@ class Steering:
             day=balance.day if balance else None,
             day_allowance_microdollars=balance.allowance if balance else 0,
             day_left_microdollars=balance.left if balance else 0,
+            inherited_microdollars=self.state.inherited,
         )
 
     @workflow.query(description="The last steps of the build, oldest first.")

@@ -5,6 +5,8 @@ from typing import cast
 
 from pydantic import JsonValue
 
+LOST = "[sandbox]"
+"""Begins a note on what a lost sandbox undid; it belongs to the files as the model does not know it yet."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -28,3 +30,12 @@ def dollars(microdollars: int) -> str:
 def spent_of(spent: int, sandbox: int) -> str:
     """What was spent, and where sandboxes cost money, how much of it was theirs; microdollars."""
     return dollars(spent) + (f" ({dollars(sandbox)} of it sandbox time)" if sandbox else "")
+
+
+def told_of_loss(reason: str, undone: tuple[str, ...]) -> str:
+    """What the model is told when its sandbox was lost and its files restored."""
+    told = f"{LOST} The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
+    told += "background processes and everything outside the workspace are gone."
+    if undone:
+        told += " These finished calls were undone:\n" + "\n".join(f"- {label}" for label in undone)
+    return told

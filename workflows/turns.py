@@ -39,6 +39,8 @@ class Balance(Payload):
     """Builds due in the hour from then on, this one too; 0: not counted."""
     build_spent: int = 0
     """Settled and lost by this build so far."""
+    build_left: int | None = None
+    """What it may still spend in all; none: no limit but the days' own."""
     build_sandbox: int = 0
     """The part of it that was sandbox time."""
 
@@ -103,6 +105,7 @@ class Refusal(StrEnum):
     SPENT = "spent"  # the day's allowance does not cover the worst case
     BUSY = "busy"  # another build of the user holds the money
     TOO_DEAR = "too_dear"  # it would not fit a fresh day either
+    USED_UP = "used_up"  # what the build may spend in all does not cover it; no sleep helps
     DISABLED = "disabled"  # the kill switch is off
     SUSPENDED = "suspended"  # the user is suspended
 

@@ -4,6 +4,7 @@ Workflow code: it decides and waits, activities do. It knows no turn and no mone
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Literal
 
 from temporalio import workflow
@@ -11,6 +12,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from temporalio.workflow import ActivityHandle
 
 from workflows import options
+from workflows.branches import Rewind
+from workflows.catalogue import MAX_COMMAND_SECONDS
 from workflows.errors import BuildFailed, FailureType, Outcome
 from workflows.files import (
     ConnectedSandbox,
@@ -23,6 +26,14 @@ from workflows.files import (
 from workflows.guard import MAX_LOSSES
 from workflows.ports import Sandboxes, Snapshots
 from workflows.state import BuildState
+from workflows.texts import LOST, told_of_loss
+
+RENEW_BEFORE = timedelta(seconds=MAX_COMMAND_SECONDS) + timedelta(minutes=7)
+"""Before the provider ends a sandbox's longest run: the longest command, its capture, and five minutes."""
+RENEWED = (
+    "[sandbox] Your sandbox was paused and resumed, as the provider ends a run after some hours. "
+    "Your files are untouched; background processes were stopped, start again what you need."
+)
 
 
 def is_lost(error: ActivityError) -> bool:
@@ -44,10 +55,7 @@ class Workspace:
         """How often, in this run, a loss took back finished calls."""
 
     async def create(self, *, role: Literal["build", "check"] = "build") -> SandboxRef:
-        """Create the next sandbox from the last restore point; a check gets source only.
-
-        One that dies while it is made is a loss like any other; raises BuildFailed after many.
-        """
+        """Create the next sandbox, a check's with source only; raises BuildFailed when many died so."""
         while True:
             try:
                 return await self._create(role)
@@ -98,14 +106,25 @@ class Workspace:
                 raise
             found = ConnectedSandbox(intact=False, reason="it did not come back")
         self._state.sandbox_paused = False
-        if not found.intact:
+        if found.intact:
+            self._state.sandbox = sandbox.model_copy(update={"run_ends": found.run_ends})
+        else:
             await self._replace(sandbox, found.reason)
 
-    async def recover(self, lost: SandboxRef, reason: str) -> None:
-        """Replace a lost sandbox once, however many calls noticed it, and tell the model exactly.
+    async def renew(self) -> None:
+        """Pause and resume a sandbox whose longest run ends soon, as between turns nothing runs in it."""
+        sandbox = self._state.sandbox
+        if sandbox is None or sandbox.run_ends is None or self._state.sandbox_paused:
+            return
+        if workflow.now() < sandbox.run_ends - RENEW_BEFORE:
+            return
+        await self.pause()
+        resumed = await self.ready()
+        if resumed.generation == sandbox.generation:
+            self._state.note(RENEWED)
 
-        Raises BuildFailed when no restore point was made between many losses.
-        """
+    async def recover(self, lost: SandboxRef, reason: str) -> None:
+        """Replace a lost sandbox once, however many calls noticed it; raises BuildFailed after many."""
         async with self._mending:
             current = self._state.sandbox
             if current is not None and current.generation == lost.generation:
@@ -118,7 +137,7 @@ class Workspace:
         self.count_loss(reason)
         state.sandbox = await self.create()
         state.sandbox_paused = False
-        state.note(_told_of_loss(reason, state.unsaved))
+        state.note(told_of_loss(reason, state.unsaved))
         self.undoings += bool(state.unsaved)
         state.log(workflow.now(), f"sandbox lost ({reason}); restored")
         state.unsaved = ()
@@ -163,16 +182,28 @@ class Workspace:
             self._saving = self._take(self._state.sandbox, reason, full_scan=True)
             await self.saved()
 
-    async def keep(self) -> None:
-        """Upload all that can still be had as the build ends; a sandbox already lost is not replaced.
+    async def keep(self, reason: str = "end") -> None:
+        """Upload all that can still be had of a sandbox that is left; one already lost is not replaced.
 
         Raises ActivityError when the last changes could not be saved.
         """
         state = self._state
         await self._land()
         if state.sandbox and not state.sandbox_paused:
-            self._saving = self._take(state.sandbox, "end", full_scan=True)
+            self._saving = self._take(state.sandbox, reason, full_scan=True)
             await self._land()
+
+    async def go_back(self, rewind: Rewind) -> None:
+        """Keep what there is, then work in a new sandbox with the files of an earlier restore point."""
+        state = self._state
+        await self.keep("rewind")
+        async with self._mending:
+            left = state.sandbox
+            state.restore_point, state.snapshot_key = rewind.restore_point, rewind.key
+            state.unsaved, state.losses = (), 0
+            state.sandbox = await self.create()
+            state.sandbox_paused = False
+        await self.kill(left)
 
     async def pause(self) -> None:
         """Save and pause the building sandbox."""
@@ -225,6 +256,8 @@ class Workspace:
                 reason=reason,
                 full_scan=full_scan,
                 captured=state.captured,
+                phase=state.phase,
+                note="\n".join(note for note in state.notes if note.startswith(LOST)),
             ),
             summary=f"turn {state.turns}: {reason}",
             **options.TAKE_SNAPSHOT,
@@ -242,12 +275,3 @@ class Workspace:
 
     def _step(self, sandbox: SandboxRef) -> SandboxStep:
         return SandboxStep(build_id=self._state.build_id, sandbox=sandbox)
-
-
-def _told_of_loss(reason: str, undone: tuple[str, ...]) -> str:
-    """What the model is told when its sandbox was lost and its files restored."""
-    told = f"[sandbox] The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
-    told += "background processes and everything outside the workspace are gone."
-    if undone:
-        told += " These finished calls were undone:\n" + "\n".join(f"- {label}" for label in undone)
-    return told

@@ -13,7 +13,13 @@ class RunnerFailure(Exception):
         self.kind = kind
 
 
-_KINDS = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EMFILE: "too_many_files"}
+_KINDS = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    # A file can grow no further where the disk is limited by the size of files.
+    errno.EFBIG: "disk_full",
+    errno.EMFILE: "too_many_files",
+}
 
 
 def describe_os_error(error: OSError) -> dict[str, str]:

@@ -90,7 +90,7 @@ def _replace(claim: Claim, real: str, before: str | None, content: bytes, text: 
         write_json(claim.path("intent"), {"real": real, "before": before, "after": after, "result": result})
         _move(claim.path("payload"), real)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise Refusal(f"{shown(claim.state, real)} cannot be written: {error.strerror}.") from None
     note_seen(claim.state, real, after)

@@ -37,12 +37,14 @@ PART_OF = {
 MODEL_FAULTS = ("rate_limit", "overloaded", "server_error", "cut", "disconnect", "sse_error", "slow_start")
 SANDBOX_FAULTS = (
     {"kind": "bad_gateway"},
+    {"kind": "server_error"},
+    {"kind": "server_error", "path": "/sandboxes"},
+    {"kind": "lost_answer"},
+    {"kind": "lost_answer", "path": "/sandboxes"},
     {"kind": "drop"},
-    {"kind": "drop", "seconds": 0.15},
     {"kind": "stall", "seconds": 2.0},
-    {"kind": "server_error", "plane": "control"},
-    {"kind": "rate_limit", "plane": "control"},
-    {"kind": "stall", "plane": "control", "seconds": 2.0},
+    {"kind": "rate_limit", "seconds": 1.0},
+    {"kind": "killed"},
 )
 FAULTS_A_KILL = 0.4
 GAP_SECONDS = (0.0, 1.2)
@@ -200,9 +202,9 @@ class Killer:
             sent = await _post(
                 f"{environment['E2B_API_URL']}/_control/faults",
                 {"X-API-KEY": environment["E2B_API_KEY"]},
-                [fault],
+                fault,
             )
-            name = f"sandbox: {fault.get('plane', 'data')} {fault['kind']}"
+            name = f"sandbox: {fault['kind']}"
         self.faults[name] = self.faults.get(name, 0) + sent
 
     async def _clear_faults(self) -> None:
@@ -213,10 +215,11 @@ class Killer:
             [],
         )
         headers = {"X-API-KEY": environment["E2B_API_KEY"]}
-        await _post(f"{environment['E2B_API_URL']}/_control/faults", headers, [])
+        async with httpx2.AsyncClient(trust_env=False, headers=headers) as client:
+            await client.delete(f"{environment['E2B_API_URL']}/_control/faults")
 
 
-async def _post(url: str, headers: dict[str, str], body: list) -> bool:
+async def _post(url: str, headers: dict[str, str], body: list | dict) -> bool:
     """Set faults; false when the server is down just now."""
     with suppress(httpx2.TransportError):
         async with httpx2.AsyncClient(trust_env=False, headers=headers) as client:

@@ -31,6 +31,7 @@ from activities.sandbox_time import SandboxTime
 from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
+from activities.stored_objects import StoredObjects
 from activities.tools import Tools
 from activities.transcript import Transcript, dump
 from activities.workspace import Workspace
@@ -133,6 +134,7 @@ class Bench:
     captures: Captures
     restorer: Restorer
     sandboxes: Sandboxes
+    stored: StoredObjects
     snapshots: Snapshots
     tools: Tools
     checks: Checks
@@ -173,9 +175,9 @@ class Bench:
         use = f"toolu_{uuid.uuid4().hex[:20]}"
         return await self.run(sandbox, await self.reply((use, tool, given)), use, tool)
 
-    async def bash(self, sandbox: SandboxRef, command: str) -> ToolOutcome:
+    async def bash(self, sandbox: SandboxRef, command: str, *, seconds: int = 120) -> ToolOutcome:
         """Run a command through the bash tool."""
-        return await self.use(sandbox, "bash", {"command": command})
+        return await self.use(sandbox, "bash", {"command": command, "timeout_seconds": seconds})
 
     async def snapshot(self, sandbox: SandboxRef, **fields: object) -> RestorePoint:
         """Take a snapshot as the workflow does."""
@@ -201,7 +203,10 @@ async def open_bench(
     workspace = Workspace(client, runner=archive()[1])
     rows, points, transcript = SandboxRows(engine), RestorePoints(engine), Transcript(engine)
     screenshots, captures = Screenshots(objects, workspace), Captures()
-    restorer = Restorer(workspace, objects, points, local_sandbox=True)
+    restorer, stored = (
+        Restorer(workspace, objects, points, local_sandbox=True),
+        StoredObjects(engine, objects),
+    )
     bench = Bench(
         build_id=f"build-{uuid.uuid4().hex[:12]}",
         engine=engine,
@@ -214,7 +219,10 @@ async def open_bench(
         captures=captures,
         restorer=restorer,
         sandboxes=Sandboxes(workspace, rows, restorer, time=time, settings=settings),
-        snapshots=Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=True),
+        stored=stored,
+        snapshots=Snapshots(
+            workspace, objects, points, restorer, stored=stored, captures=captures, local_sandbox=True
+        ),
         tools=Tools(
             workspace,
             transcript,

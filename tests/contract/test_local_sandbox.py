@@ -1,7 +1,12 @@
-"""The local sandbox server, spoken to by the unmodified E2B SDK over the wire."""
+"""E2B's public behaviour, asked by the unmodified SDK: of the local sandbox server, and of a real account.
+
+What needs no look behind the server takes `server` and runs against both: against E2B where E2B_API_KEY is
+set, marked `e2b_cloud`. The rest takes `local`.
+"""
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -23,20 +28,32 @@ from e2b import (
 )
 from e2b.sandbox.filesystem.watch_handle import FilesystemEvent
 
-from tests.sandbox_server import SandboxServer, eventually, processes_of, sandbox_server
+from tests.sandbox_server import CloudAccount, SandboxServer, eventually, processes_of, sandbox_server
 
 HTTP_SERVER = "python3 -u -m http.server {port} --bind {address}"
 
 
 @pytest.fixture(scope="module")
-async def server() -> AsyncIterator[SandboxServer]:
+async def local() -> AsyncIterator[SandboxServer]:
     async with sandbox_server() as started:
         yield started
 
 
+@pytest.fixture(scope="module", params=["local", pytest.param("cloud", marks=pytest.mark.e2b_cloud)])
+def server(request: pytest.FixtureRequest, local: SandboxServer) -> SandboxServer | CloudAccount:
+    return local if request.param == "local" else CloudAccount.of_environment()
+
+
 @pytest.fixture(scope="module")
-async def sandbox(server: SandboxServer) -> AsyncSandbox:
-    return await AsyncSandbox.create(**server.client, envs={"GREETING": "hello"})
+async def sandbox(server: SandboxServer | CloudAccount) -> AsyncIterator[AsyncSandbox]:
+    one = await AsyncSandbox.create(**server.client, envs={"GREETING": "hello"})
+    yield one
+    await one.kill()
+
+
+@pytest.fixture(scope="module")
+async def local_sandbox(local: SandboxServer) -> AsyncSandbox:
+    return await AsyncSandbox.create(**local.client)
 
 
 async def test_command_output_and_environment(sandbox: AsyncSandbox):
@@ -52,9 +69,9 @@ async def test_command_output_and_environment(sandbox: AsyncSandbox):
     )
 
 
-async def test_environment_is_clean(sandbox: AsyncSandbox):
+async def test_environment_is_clean(local_sandbox: AsyncSandbox):
     """Nothing of the server's environment reaches a command."""
-    result = await sandbox.commands.run("env; cat /proc/*/environ | tr '\\0' '\\n'")
+    result = await local_sandbox.commands.run("env; cat /proc/*/environ | tr '\\0' '\\n'")
 
     assert "NIGHTSHIFT" not in result.stdout
     assert "a key of this test" not in result.stdout
@@ -135,16 +152,16 @@ async def test_timeout_kills_the_command_only(sandbox: AsyncSandbox):
     await sandbox.commands.run("pkill -x sleep")
 
 
-async def test_data_plane_cannot_be_killed_from_inside(sandbox: AsyncSandbox):
+async def test_data_plane_cannot_be_killed_from_inside(local_sandbox: AsyncSandbox):
     """A careless kill of everything ends the commands, not the sandbox; the dead are buried."""
-    await sandbox.commands.run("(setsid sleep 60 &) >/dev/null 2>&1")
+    await local_sandbox.commands.run("(setsid sleep 60 &) >/dev/null 2>&1")
     for name in ("KILL", "STOP", "TERM", "INT", "HUP"):
-        await sandbox.commands.run(f"kill -{name} 1")
+        await local_sandbox.commands.run(f"kill -{name} 1")
     with pytest.raises(CommandExitException):
-        await sandbox.commands.run("kill -9 -1; exit 1")
+        await local_sandbox.commands.run("kill -9 -1; exit 1")
 
     async def all_buried() -> bool:
-        left = await sandbox.commands.run("cat /proc/[0-9]*/stat | cut -d' ' -f2-3")
+        left = await local_sandbox.commands.run("cat /proc/[0-9]*/stat | cut -d' ' -f2-3")
         return "sleep" not in left.stdout and " Z" not in left.stdout
 
     await eventually(all_buried)
@@ -299,45 +316,47 @@ async def test_watching(sandbox: AsyncSandbox):
     await watch.stop()
 
 
-async def test_signed_addresses(server: SandboxServer, sandbox: AsyncSandbox):
+async def test_signed_addresses(local: SandboxServer, local_sandbox: AsyncSandbox):
     """A signed address needs no key, serves one path for a time, and refuses any change to it."""
-    await sandbox.files.write("signed.txt", "content")
+    await local_sandbox.files.write("signed.txt", "content")
     async with httpx2.AsyncClient(trust_env=False) as http:
-        good = sandbox.download_url("signed.txt", use_signature_expiration=60)
-        uploaded = await http.post(sandbox.upload_url("up.txt"), files={"file": ("up.txt", b"sent")})
+        good = local_sandbox.download_url("signed.txt", use_signature_expiration=60)
+        uploaded = await http.post(local_sandbox.upload_url("up.txt"), files={"file": ("up.txt", b"sent")})
 
         assert (await http.get(good)).text == "content"
         assert uploaded.status_code == 200
         assert (await http.get(good.replace("signed.txt", "other.txt"))).status_code in {401, 502}
-        expired = sandbox.download_url("signed.txt", use_signature_expiration=-1)
-        assert (await http.get(expired, headers={"e2b-sandbox-id": sandbox.sandbox_id})).status_code == 401
-        without = await http.get(f"{server.url}/files", params={"path": "signed.txt"})
+        expired = local_sandbox.download_url("signed.txt", use_signature_expiration=-1)
+        assert (
+            await http.get(expired, headers={"e2b-sandbox-id": local_sandbox.sandbox_id})
+        ).status_code == 401
+        without = await http.get(f"{local.url}/files", params={"path": "signed.txt"})
         assert without.status_code == 502
-    assert await sandbox.files.read("up.txt") == "sent"
+    assert await local_sandbox.files.read("up.txt") == "sent"
 
 
-async def test_data_plane_needs_the_token(server: SandboxServer, sandbox: AsyncSandbox):
+async def test_data_plane_needs_the_token(local: SandboxServer, local_sandbox: AsyncSandbox):
     """Knowing a sandbox's id is not enough to read its files, nor to be shown its data plane by name."""
     async with httpx2.AsyncClient(trust_env=False) as http:
-        by_header = {"e2b-sandbox-id": sandbox.sandbox_id}
-        by_name = {"host": sandbox.get_host(49983)}
+        by_header = {"e2b-sandbox-id": local_sandbox.sandbox_id}
+        by_name = {"host": local_sandbox.get_host(49983)}
         for headers in (by_header, by_name):
-            answer = await http.get(f"{server.url}/files?path=signed.txt", headers=headers)
+            answer = await http.get(f"{local.url}/files?path=signed.txt", headers=headers)
             assert answer.status_code == 401
 
 
-async def test_wrong_key_is_refused(server: SandboxServer):
+async def test_wrong_key_is_refused(server: SandboxServer | CloudAccount):
     """The control plane answers nobody without its key."""
     with pytest.raises(AuthenticationException):
         await AsyncSandbox.create(**{**server.client, "api_key": "wrong"})
 
 
-async def test_list_by_metadata_in_pages(server: SandboxServer):
+async def test_list_by_metadata_in_pages(server: SandboxServer | CloudAccount):
     """Listing filters by metadata and state, and pages without missing or repeating one."""
-    tags = {"suite": "list & page", "n": "1"}
+    tags = {"suite": f"list & page {uuid.uuid4()}", "n": "1"}
     made = [await AsyncSandbox.create(**server.client, metadata=tags) for _ in range(3)]
     await made[1].pause()
-    query = SandboxQuery(metadata={"suite": "list & page"})
+    query = SandboxQuery(metadata={"suite": tags["suite"]})
     pages = AsyncSandbox.list(query, limit=2, **server.client)
     sizes: list[int] = []
     seen: list[str] = []
@@ -348,7 +367,7 @@ async def test_list_by_metadata_in_pages(server: SandboxServer):
 
     assert ([2, 1], [one.sandbox_id for one in made]) == (sizes, seen)
     paused = AsyncSandbox.list(
-        SandboxQuery(metadata={"suite": "list & page"}, state=[SandboxState.PAUSED]), **server.client
+        SandboxQuery(metadata={"suite": tags["suite"]}, state=[SandboxState.PAUSED]), **server.client
     )
     assert [made[1].sandbox_id] == [info.sandbox_id for info in await paused.next_items()]
     nothing = AsyncSandbox.list(SandboxQuery(metadata={"suite": "other"}), **server.client)
@@ -357,9 +376,10 @@ async def test_list_by_metadata_in_pages(server: SandboxServer):
         assert await one.kill()
 
 
-async def test_creation_is_idempotent_by_key(server: SandboxServer):
+async def test_creation_is_idempotent_by_key(server: SandboxServer | CloudAccount):
     """Two creations under one key are one sandbox, also at the same time."""
-    create = [AsyncSandbox.create(**server.client, idempotency_key="one-key") for _ in range(3)]
+    key = f"tests-{uuid.uuid4()}"
+    create = [AsyncSandbox.create(**server.client, idempotency_key=key) for _ in range(3)]
 
     made = await asyncio.gather(*create)
 
@@ -367,7 +387,7 @@ async def test_creation_is_idempotent_by_key(server: SandboxServer):
     await made[0].kill()
 
 
-async def test_paused_sandbox_is_frozen_and_comes_back(server: SandboxServer):
+async def test_paused_sandbox_is_frozen_and_comes_back(server: SandboxServer | CloudAccount):
     """A paused sandbox answers as not running; connecting brings back its files and its processes."""
     one = await AsyncSandbox.create(**server.client)
     counting = "while sleep 0.05; do echo x >> ticks; done"
@@ -399,9 +419,9 @@ async def test_paused_sandbox_is_frozen_and_comes_back(server: SandboxServer):
     await again.kill()
 
 
-async def test_filesystem_pause_keeps_files_only(server: SandboxServer):
+async def test_filesystem_pause_keeps_files_only(local: SandboxServer):
     """A pause without memory ends every process and keeps every file."""
-    one = await AsyncSandbox.create(**server.client)
+    one = await AsyncSandbox.create(**local.client)
     await one.files.write("kept.txt", "kept")
     await one.commands.run("sleep 60", background=True, timeout=0)
 
@@ -414,9 +434,9 @@ async def test_filesystem_pause_keeps_files_only(server: SandboxServer):
     await one.kill()
 
 
-async def test_killed_sandbox_leaves_nothing(server: SandboxServer):
+async def test_killed_sandbox_leaves_nothing(local: SandboxServer):
     """A kill ends every process, cuts what runs, deletes the files, and a second one finds nothing."""
-    one = await AsyncSandbox.create(**server.client)
+    one = await AsyncSandbox.create(**local.client)
     await one.commands.run("mkdir -p locked/in; chmod 0 locked; setsid sleep 60 >/dev/null 2>&1 &")
     running = asyncio.create_task(one.commands.run("sleep 60"))
 
@@ -430,23 +450,23 @@ async def test_killed_sandbox_leaves_nothing(server: SandboxServer):
     with pytest.raises(SandboxNotRunningException):
         await running
     assert processes_of(one.sandbox_id) == []
-    assert not (server.data / "sandboxes" / one.sandbox_id).exists()
+    assert not (local.data / "sandboxes" / one.sandbox_id).exists()
     with pytest.raises(SandboxNotFoundException):
         await one.get_info()
     with pytest.raises(SandboxNotFoundException):
         await one.set_timeout(10)
 
 
-async def test_timeout_pauses_or_kills(server: SandboxServer):
+async def test_timeout_pauses_or_kills(local: SandboxServer):
     """At its timeout a sandbox is killed, or paused if it was created so; a paused one connects again."""
-    pausing = await AsyncSandbox.create(**server.client, timeout=1, lifecycle={"on_timeout": "pause"})
-    killed = await AsyncSandbox.create(**server.client, timeout=1)
+    pausing = await AsyncSandbox.create(**local.client, timeout=1, lifecycle={"on_timeout": "pause"})
+    killed = await AsyncSandbox.create(**local.client, timeout=1)
 
     async def paused() -> bool:
         return (await pausing.get_info()).state is SandboxState.PAUSED
 
     async def gone() -> bool:
-        return not (server.data / "sandboxes" / killed.sandbox_id).exists()
+        return not (local.data / "sandboxes" / killed.sandbox_id).exists()
 
     await eventually(paused)
     await eventually(gone)
@@ -455,7 +475,7 @@ async def test_timeout_pauses_or_kills(server: SandboxServer):
     await pausing.kill()
 
 
-async def test_set_timeout_may_shorten_and_connect_only_lengthens(server: SandboxServer):
+async def test_set_timeout_may_shorten_and_connect_only_lengthens(server: SandboxServer | CloudAccount):
     """set_timeout moves the end either way; connecting to a running sandbox never brings it nearer."""
     one = await AsyncSandbox.create(**server.client, timeout=600)
 
@@ -465,12 +485,12 @@ async def test_set_timeout_may_shorten_and_connect_only_lengthens(server: Sandbo
     after_shorten = (await one.get_info()).end_at
 
     assert (after_connect - after_shorten).total_seconds() > 500
-    with pytest.raises(SandboxException, match="400: timeout"):
+    with pytest.raises(SandboxException, match=r"(?i)400: timeout"):
         await one.set_timeout(25 * 3600)
     await one.kill()
 
 
-async def test_auto_resume_on_traffic(server: SandboxServer):
+async def test_auto_resume_on_traffic(server: SandboxServer | CloudAccount):
     """A sandbox created to resume by itself answers the first request after its pause."""
     lifecycle = {"on_timeout": "pause", "auto_resume": True}
     one = await AsyncSandbox.create(**server.client, lifecycle=lifecycle)
@@ -481,10 +501,10 @@ async def test_auto_resume_on_traffic(server: SandboxServer):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-async def test_preview(server: SandboxServer, address: str):
+async def test_preview(local: SandboxServer, address: str):
     """A port inside is shown on a listener of its own and by host name; closed, a 502 says so."""
-    one = await AsyncSandbox.create(**server.client)
-    url = await server.preview(one.sandbox_id, port=8123)
+    one = await AsyncSandbox.create(**local.client)
+    url = await local.preview(one.sandbox_id, port=8123)
     async with httpx2.AsyncClient(trust_env=False) as http:
         early = await http.get(url)
         assert (502, True) == (early.status_code, "8123" in early.text)
@@ -497,11 +517,11 @@ async def test_preview(server: SandboxServer, address: str):
             return (await http.get(url)).text == "the page"
 
         await eventually(shown)
-        by_name = await http.get(server.url, headers={"host": one.get_host(8123)})
+        by_name = await http.get(local.url, headers={"host": one.get_host(8123)})
         assert (200, "the page") == (by_name.status_code, by_name.text)
-        assert url == await server.preview(one.sandbox_id, port=8123)
+        assert url == await local.preview(one.sandbox_id, port=8123)
         await serving.kill()
-        closed = await http.get(server.url, headers={"host": one.get_host(8123)})
+        closed = await http.get(local.url, headers={"host": one.get_host(8123)})
         assert (502, "The sandbox is running but port is not open") == (
             closed.status_code,
             closed.json()["message"],
@@ -509,13 +529,73 @@ async def test_preview(server: SandboxServer, address: str):
     await one.kill()
 
 
-async def test_unsupported_creation_is_refused_by_name(server: SandboxServer):
+async def test_ports_can_be_kept_from_the_public(local: SandboxServer):
+    """Without public traffic a port is shown by host name to whoever has the token, and to nobody else."""
+    one = await AsyncSandbox.create(**local.client, network={"allow_public_traffic": False})
+    await one.files.write("index.html", "the page")
+    serving = HTTP_SERVER.format(port=8123, address="127.0.0.1")
+    await one.commands.run(serving, background=True, timeout=0)
+    named = {"host": one.get_host(8123)}
+    token = one.traffic_access_token
+    assert token is not None
+    async with httpx2.AsyncClient(trust_env=False) as http:
+
+        async def shown() -> bool:
+            given = {**named, "e2b-traffic-access-token": token}
+            return (await http.get(local.url, headers=given)).text == "the page"
+
+        await eventually(shown)
+        without = await http.get(local.url, headers=named)
+        wrong = await http.get(local.url, headers={**named, "e2b-traffic-access-token": "wrong"})
+    await one.kill()
+
+    assert (403, 403) == (without.status_code, wrong.status_code)
+
+
+async def test_unsupported_creation_is_refused_by_name(local: SandboxServer):
     """What the local sandbox cannot enforce it refuses, instead of pretending."""
     with pytest.raises(SandboxException, match="400: The local sandbox does not have network"):
-        await AsyncSandbox.create(**server.client, network={"deny_out": ["1.1.1.1"]})
+        await AsyncSandbox.create(**local.client, network={"deny_out": ["1.1.1.1"]})
 
 
-async def test_unsupported_call_is_refused_by_name(sandbox: AsyncSandbox):
+async def test_unsupported_call_is_refused_by_name(local_sandbox: AsyncSandbox):
     """A call of E2B's that the local server does not have says so, and not that the sandbox is gone."""
-    with pytest.raises(SandboxException, match="501: The local sandbox does not do snapshots"):
-        await sandbox.create_snapshot()
+    with pytest.raises(SandboxException, match="501: The local sandbox does not do network"):
+        await local_sandbox.update_network({"deny_out": ["1.1.1.1"]})
+
+
+async def test_snapshots_are_templates(server: SandboxServer | CloudAccount):
+    """A snapshot has the files as they were, is listed by sandbox, makes sandboxes, and is deleted once."""
+    name = f"tests-{uuid.uuid4()}"
+    one = await AsyncSandbox.create(**server.client)
+    await one.commands.run("echo then > file; ln file link; chmod 600 file")
+    running = await one.commands.run("sleep 60", background=True, timeout=0)
+    kept = await one.create_snapshot(name=name)
+    await one.files.write("file", "later")
+
+    copies = [await AsyncSandbox.create(name, **server.client) for name in (kept.snapshot_id, name)]
+    listed = await AsyncSandbox.list_snapshots(one.sandbox_id, **server.client).next_items()
+    shown = [(await copy.commands.run("cat file; stat -c '%a %h' link")).stdout for copy in copies]
+
+    assert ["then\n600 2\n"] * 2 == shown
+    assert [(kept.snapshot_id, [name])] == [(found.snapshot_id, found.names) for found in listed]
+    assert running.pid in [process.pid for process in await one.commands.list()]
+    assert await AsyncSandbox.delete_snapshot(kept.snapshot_id, **server.client)
+    assert not await AsyncSandbox.delete_snapshot(kept.snapshot_id, **server.client)
+    for sandbox in (one, *copies):
+        await sandbox.kill()
+
+
+async def test_forks_go_their_own_ways(server: SandboxServer | CloudAccount):
+    """Forks begin with the files and metadata of their source and share nothing with it after."""
+    source = await AsyncSandbox.create(**server.client, metadata={"a": "fork"})
+    await source.files.write("file", "common")
+    forks = [fork for fork in await source.fork(count=2) if isinstance(fork, AsyncSandbox)]
+    await forks[0].files.write("file", "own")
+
+    assert ["own", "common"] == [await fork.files.read("file") for fork in forks]
+    assert await source.files.read("file") == "common"
+    assert {"a": "fork"} == (await forks[1].get_info()).metadata
+    assert 3 == len({one.sandbox_id for one in (source, *forks)})
+    for one in (source, *forks):
+        await one.kill()

@@ -1,7 +1,6 @@
 """What code in a local sandbox cannot reach, as root and as a plain user; and the one way out it has."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import httpx2
 import pytest
 from e2b import AsyncSandbox, CommandExitException
 
-from tests.sandbox_server import ROOT, SandboxServer, processes_of, python_of, sandbox_server
+from tests.sandbox_server import ROOT, SandboxServer, processes_of, sandbox_server, server_of
 
 DEVICES = [Path("/dev", name) for name in ("null", "zero", "random", "urandom", "tty")]
 MARKER = b"reached the host"
@@ -56,17 +55,7 @@ async def private() -> AsyncIterator[int]:
 
 @pytest.fixture(scope="module", params=["this user", "nobody"])
 async def server(request: pytest.FixtureRequest, store: int) -> AsyncIterator[SandboxServer]:
-    uploads = f"127.0.0.1:{store}"
-    if request.param == "this user":
-        async with sandbox_server(uploads=uploads) as started:
-            yield started
-        return
-    python = python_of("nobody") if os.geteuid() == 0 else None
-    if python is None:
-        pytest.skip(
-            "only root can try another user, and only where that user can run Python and this checkout"
-        )
-    async with sandbox_server(uploads=uploads, user="nobody", python=python) as started:
+    async with server_of(request.param, uploads=f"127.0.0.1:{store}") as started:
         yield started
 
 

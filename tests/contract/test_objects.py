@@ -6,7 +6,8 @@ import uuid
 import httpx2
 import pytest
 
-from activities.objects import ObjectMissing, Objects, ObjectTooLarge, is_private
+from activities.addresses import is_private
+from activities.objects import ObjectMissing, Objects, ObjectTooLarge
 from activities.settings import Settings
 
 BODY = b"some bytes"

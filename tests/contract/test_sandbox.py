@@ -94,7 +94,7 @@ async def test_a_planned_pause_is_resumed_intact(bench: Bench):
     found = await connect(bench, sandbox)
 
     assert not paused
-    assert found == ConnectedSandbox(intact=True)
+    assert found == ConnectedSandbox(intact=True, run_ends=found.run_ends)
     assert (await bench.bash(sandbox, "cat file")).preview.strip() == "kept"
 
 

@@ -141,22 +141,22 @@ async def test_a_status_in_place_of_an_answer_is_asked_again(bench: Bench, setti
     """What the way to a sandbox answers in its place is never taken for a bug, nor for a bad template."""
     sandbox = await bench.create()
 
-    for step in (
-        bench.client.run(sandbox.sandbox_id, "true", within=SOON),
-        bench.client.write(sandbox.sandbox_id, "a", b""),
+    for path, step in (
+        ("/process.Process", bench.client.run(sandbox.sandbox_id, "true", within=SOON)),
+        ("/files", bench.client.write(sandbox.sandbox_id, "a", b"")),
     ):
-        await set_faults(settings, [{"kind": kind}])
+        await set_fault(settings, kind=kind, path=path)
         with pytest.raises(ApplicationError) as caught:
             await step
         assert (FailureType.RETRYABLE, False) == (caught.value.type, caught.value.non_retryable)
     assert 0 == (await bench.client.run(sandbox.sandbox_id, "true", within=SOON)).exit_code
 
 
-async def set_faults(settings: Settings, faults: list[dict[str, object]]) -> None:
-    """Turn the switches of the sandbox server."""
+async def set_fault(settings: Settings, **fault: object) -> None:
+    """Turn a switch of the sandbox server."""
     key = settings.e2b_api_key.get_secret_value()
     async with httpx2.AsyncClient(trust_env=False, headers={"X-API-KEY": key}) as client:
-        (await client.post(f"{settings.e2b_api_url}/_control/faults", json=faults)).raise_for_status()
+        (await client.post(f"{settings.e2b_api_url}/_control/faults", json=fault)).raise_for_status()
 
 
 class Full(SandboxClient):

@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 from temporalio.exceptions import ApplicationError
 
 from activities.captures import Captures
-from activities.restore import Restorer, pack_key
+from activities.restore import Restorer
 from activities.snapshots import Snapshots
+from activities.stored_objects import pack_key
 from activities.tables import restore_point_packs, restore_points
 from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
@@ -59,6 +60,7 @@ def made_of(bench: Bench, *, kind: type[Snapshots] = Snapshots, local_sandbox: b
         bench.objects,
         bench.points,
         bench.restorer,
+        stored=bench.stored,
         captures=bench.captures,
         local_sandbox=local_sandbox,
     )

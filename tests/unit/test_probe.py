@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from starter.doctor import doctor
-from starter.local.parts import CHOSEN_BY, Part, PartStatus
+from starter.doctor import doctor, is_relayed
+from starter.local.parts import CHOSEN_BY, Part, PartStatus, is_real
 from starter.local.probe import probe
 from starter.stack_table import stack_table
 
@@ -144,3 +144,35 @@ async def test_one_bad_part_hides_no_other(tmp_path: Path, monkeypatch: pytest.M
     assert "AUTONOMOUS_AGENT is 'perhaps': it can be true or false" in told
     assert not [name for name in wrong if name != "NIGHTSHIFT_DATA" and name not in told]
     assert "Zq8w" not in told
+
+
+@pytest.mark.parametrize(
+    ("settings_given", "relayed"),
+    [
+        ({"E2B_API_KEY": "e2b_0123"}, True),
+        ({"E2B_API_KEY": "e2b_0123", "AWS_ENDPOINT_URL_S3": "http://192.168.1.9:9000"}, True),
+        ({"E2B_API_KEY": "e2b_0123", "AWS_ENDPOINT_URL_S3": "https://s3.example.com"}, False),
+        ({"E2B_API_KEY": "e2b_0123", "PROJECT_SNAPSHOT_BUCKET": "mine"}, False),
+        ({"AWS_ENDPOINT_URL_S3": "http://192.168.1.9:9000"}, False),
+    ],
+)
+def test_a_store_out_of_the_real_sandbox_reach_is_told(
+    settings_given: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, relayed: bool
+):
+    """The doctor says that files go through the worker where E2B cannot reach the store, and only there."""
+    for name in (name for names in CHOSEN_BY.values() for name in names):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings_given.items():
+        monkeypatch.setenv(name, value)
+    parts = [
+        PartStatus(
+            name=part,
+            kind="real" if is_real(part, settings_given) else "stand-in",
+            address="",
+            version="",
+            healthy=True,
+        )
+        for part in Part
+    ]
+
+    assert relayed == is_relayed(parts)

@@ -78,7 +78,7 @@ def test_every_setting_can_be_given(variable: str):
         n for n, f in Settings.model_fields.items() if variable == str(f.validation_alias or n.upper())
     ]
     default = getattr(Settings.from_env(), name)
-    other = OTHERS.get(name) or {bool: str(not default), int: "61"}.get(type(default), "other")
+    other = OTHERS.get(name) or {bool: str(not default), int: "1861"}.get(type(default), "other")
 
     assert default != getattr(Settings.from_env({variable: other}), name)
 

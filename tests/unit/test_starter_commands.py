@@ -28,6 +28,11 @@ LINES = {
     "pause b": {"command": "pause", "id": "b"},
     "resume b": {"command": "resume", "id": "b"},
     "status b --json": {"command": "status", "id": "b", "json": True},
+    "rewind b --turn 7": {"command": "rewind", "id": "b", "turn": 7, "budget": ""},
+    "fork b": {"command": "fork", "id": "b", "turn": None, "watch": False},
+    "fork b --turn 0 --budget 2.5 --say x --model m --id n": {
+        "id": "b", "turn": 0, "budget": "2.5", "say": "x", "model": "m", "new_id": "n",
+    },
     "receipt b": {"command": "receipt", "id": "b", "json": False},
     "quote my.json --json": {"command": "quote", "file": Path("my.json"), "idea": "", "json": True},
     "say b hello": {"command": "say", "id": "b", "text": "hello"},

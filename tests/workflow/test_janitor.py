@@ -20,8 +20,8 @@ async def test_each_ended_build_is_cleared(bench):
         report = await round_of(on)
 
     assert list(ENDED) == world.cleared
-    assert JanitorReport(closed=3, lost=3, killed=2 * 3 + 3, unknown=1) == report
-    assert ["find_ended"] * 2 + ["clear_build"] * 3 + ["sweep_sandboxes"] == world.attempts
+    assert JanitorReport(closed=3, lost=3, killed=2 * 3 + 3, unknown=1, points=4, objects=5) == report
+    assert ["find_ended"] * 2 + ["clear_build"] * 3 + ["sweep_sandboxes", "prune_files"] == world.attempts
 
 
 async def test_one_that_cannot_be_cleared_keeps_no_other_waiting(bench):
@@ -38,4 +38,4 @@ async def test_a_round_that_is_given_something_ignores_it(bench):
     async with bench(World()) as on:
         reports = [await round_of(on, *given) for given in ((), (None,), ({"x": 1}, "y"))]
 
-    assert [JanitorReport(killed=3, unknown=1)] * 3 == reports
+    assert [JanitorReport(killed=3, unknown=1, points=4, objects=5)] * 3 == reports

@@ -21,41 +21,41 @@ from typing_extensions import override
 from starter.local.sandbox.bubblewrap import GUEST_MODULE, GUEST_PACKAGE, find_isolation
 from starter.local.sandbox.control import Control
 from starter.local.sandbox.egress import Egress, parse_upload_hosts
-from starter.local.sandbox.faults import Faults, struck
+from starter.local.sandbox.faults import Faults
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.gateway import Gateway
 from starter.local.sandbox.guest.asgi import Receive, Scope, Send
 from starter.local.sandbox.guest_process import Surroundings
+from starter.local.sandbox.limits import Limits
 from starter.local.sandbox.records import RecordStore
+from starter.local.sandbox.sabotage import Saboteur
+from starter.local.sandbox.snapshots import Snapshots
 
 UNISOLATED = (
     "BUBBLEWRAP DOES NOT RUN HERE: sandboxes are plain processes that can read and change "
     "everything this user can. Install bubblewrap and allow unprivileged user namespaces."
 )
 
-UNSTRUCK = ("/healthz", "/_control/faults")
-"""What tests themselves ask for."""
-
 log = logging.getLogger("starter.local.sandbox")
 
 
 class App:
-    """Sends each request to the data plane or the control plane, struck by a fault that is due."""
+    """Sends each request to the data plane or the control plane."""
 
-    def __init__(self, fleet: Fleet, *, api_key: str, port: int) -> None:
-        self._faults = Faults()
+    def __init__(self, fleet: Fleet, snapshots: Snapshots, *, api_key: str, port: int) -> None:
+        faults = Faults()
         self._gateway = Gateway(fleet)
         domain = f"localhost:{port}"
-        self._control = Control(fleet, api_key=api_key, domain=domain, faults=self._faults).app()
+        self._control = Control(fleet, faults, snapshots, api_key=api_key, domain=domain).app()
+        self._saboteur = Saboteur(self._pass_on, faults, fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if self._gateway.wants(scope):
-            app, fault = self._gateway, self._faults.take("data")
-        else:
-            is_free = scope["path"] in UNSTRUCK
-            app, fault = self._control, None if is_free else self._faults.take("control")
-        await struck(fault, app, scope, receive, send)
+        await self._saboteur(scope, receive, send, is_data_plane=self._gateway.wants(scope))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._gateway if self._gateway.wants(scope) else self._control
+        await app(scope, receive, send)
 
 
 class _CutConnections(logging.Filter):
@@ -93,16 +93,16 @@ def _is_compiled(source: Path) -> bool:
 
 
 async def serve(
-    *, port: int, data: Path, api_key: str, upload_hosts: str, witness: Path | None = None
+    *, port: int, data: Path, api_key: str, upload_hosts: str, limits: Limits, witness: Path | None = None
 ) -> None:
     """Serve until a signal to stop; every sandbox's processes have ended when this returns."""
     isolation = find_isolation(data / "etc", witness=witness)
     if not isolation.isolated:
         log.warning(UNISOLATED)
     compiling = asyncio.create_task(compile_guest())
-    surroundings = Surroundings(isolation, Egress(parse_upload_hosts(upload_hosts)))
+    surroundings = Surroundings(isolation, Egress(parse_upload_hosts(upload_hosts)), limits)
     async with Fleet(RecordStore(data / "sandboxes"), surroundings) as fleet:
-        app = App(fleet, api_key=api_key, port=port)
+        app = App(fleet, Snapshots(data / "snapshots", fleet), api_key=api_key, port=port)
         config = uvicorn.Config(
             app,
             host="127.0.0.1",
@@ -124,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="E2B's protocol over sandboxes on this machine.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    Limits.add_options(parser)
     options = parser.parse_args()
     api_key = os.environ.get("NIGHTSHIFT_LOCAL_KEY", "")
     if not api_key:
@@ -131,15 +132,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uploads = os.environ.get("NIGHTSHIFT_UPLOAD_HOSTS", "")
     named = os.environ.get("NIGHTSHIFT_WITNESS", "")
-    asyncio.run(
-        serve(
-            port=options.port,
-            data=options.data.absolute(),
-            api_key=api_key,
-            upload_hosts=uploads,
-            witness=Path(named) if named else None,
-        )
+    serving = serve(
+        port=options.port,
+        data=options.data.absolute(),
+        api_key=api_key,
+        upload_hosts=uploads,
+        limits=Limits.of(options),
+        witness=Path(named) if named else None,
     )
+    asyncio.run(serving)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ are there, its processes are not, and connecting boots it again.
 import asyncio
 import logging
 from collections.abc import Coroutine
-from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from starter.local.sandbox.channel import GuestGoneError
+from starter.local.sandbox.copies import copy_files
 from starter.local.sandbox.guest_process import (
     BootError,
     Guest,
@@ -20,6 +21,7 @@ from starter.local.sandbox.guest_process import (
     reap_leftover,
     started_at,
 )
+from starter.local.sandbox.limits import Rate
 from starter.local.sandbox.one_sandbox import Sandbox, SandboxNotFoundError
 from starter.local.sandbox.records import Record, RecordStore, State, now
 
@@ -38,6 +40,8 @@ class Fleet:
     def __init__(self, store: RecordStore, surroundings: Surroundings) -> None:
         self._store = store
         self._surroundings = surroundings
+        self.limits = surroundings.limits
+        self._creations = Rate(self.limits.creations)
         self._sandboxes: dict[str, Sandbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -79,21 +83,32 @@ class Fleet:
             return found
         raise SandboxNotFoundError(f"Sandbox {sandbox_id!r} not found.")
 
-    async def create(self, record: Record) -> Sandbox:
+    def directory(self, sandbox_id: str) -> Path:
+        """Return where a sandbox's home and tmp are."""
+        return self._store.directory(sandbox_id)
+
+    async def create(self, record: Record, *, files: Path | None = None, only_shown: bool = False) -> Sandbox:
         """Create a sandbox, or return the one that was created under the same idempotency key.
+
+        It begins with a copy of the home and tmp in `files`, without hidden names if `only_shown`.
 
         Raises:
             BootError: it did not come up; nothing is left of it.
+            TooManyError: there are too many, or they come too fast.
 
         """
         sandbox = self._of_key(record.idempotency_key)
         if sandbox is None:
+            self._creations.take(now().timestamp())
+            self.limits.check_room(self.records())
             sandbox = Sandbox(record)
             self._sandboxes[record.sandbox_id] = sandbox
             self._store.add(record)
         async with sandbox.lock:
             sandbox.check_present()
             try:
+                if files is not None and sandbox.record is record:
+                    await copy_files(files, self.directory(record.sandbox_id), only_shown=only_shown)
                 await self._run(sandbox)
             except BaseException:
                 await self._remove(sandbox)
@@ -106,15 +121,21 @@ class Fleet:
         Raises:
             SandboxNotFoundError: there is none of that id.
             BootError: it did not come up; its files are kept.
+            TooManyError: too many run.
 
         """
         sandbox = self.find(sandbox_id)
         async with sandbox.lock:
             sandbox.check_present()
             resumed = sandbox.is_paused
-            end_at = now() + timedelta(seconds=seconds)
-            if resumed or end_at > sandbox.record.end_at:
-                sandbox.record.end_at = end_at
+            if resumed:
+                self.limits.check_room(self.records())
+                sandbox.record.run_began_at = now()
+                await sandbox.go_stale(self.directory(sandbox_id))
+            end_at = sandbox.record.end_at
+            sandbox.live_for(seconds, longest_run=self.limits.longest_run)
+            if not resumed:
+                sandbox.record.end_at = max(end_at, sandbox.record.end_at)
             await self._run(sandbox)
         return resumed
 
@@ -163,9 +184,9 @@ class Fleet:
             sandbox.check_present()
             if sandbox.is_paused:
                 raise SandboxNotFoundError(f"Sandbox {sandbox_id!r} is paused.")
-            sandbox.record.end_at = now() + timedelta(seconds=seconds)
+            sandbox.live_for(seconds, longest_run=self.limits.longest_run)
             self._store.save(sandbox.record)
-            self._arm(sandbox)
+            self.arm(sandbox)
 
     async def preview(self, sandbox_id: str, *, port: int) -> int:
         """Return the 127.0.0.1 port that shows a sandbox's port, the same for the sandbox's whole life.
@@ -190,14 +211,14 @@ class Fleet:
         if self._closed:
             raise BootError("The sandbox server is stopping.")
         if sandbox.guest is None:
-            directory = self._store.directory(sandbox.record.sandbox_id)
+            directory = self.directory(sandbox.record.sandbox_id)
             sandbox.guest = await boot(sandbox.record, directory, self._surroundings)
             pid = sandbox.guest.process.pid
             sandbox.record.process = (pid, started_at(pid) or 0)
             self._spawn(self._notice_end(sandbox, sandbox.guest))
         sandbox.record.state = State.RUNNING
         self._store.save(sandbox.record)
-        self._arm(sandbox)
+        self.arm(sandbox)
 
     async def _pause(self, sandbox: Sandbox, *, keep_memory: bool) -> None:
         # Written first: a server that dies here finds it paused, which is what it then is.
@@ -258,7 +279,8 @@ class Fleet:
         found = (sandbox for sandbox in self._sandboxes.values() if sandbox.record.idempotency_key == key)
         return next(found, None) if key else None
 
-    def _arm(self, sandbox: Sandbox) -> None:
+    def arm(self, sandbox: Sandbox) -> None:
+        """Let a sandbox time out when its record says."""
         sandbox.arm(lambda: self._spawn(self._time_out(sandbox)))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -39,6 +39,8 @@ class Gateway:
             sandbox = self._fleet.find(sandbox_id)
             if port == DATA_PLANE_PORT:
                 _authorize(sandbox, scope)
+            else:
+                _check_traffic(sandbox, scope)
             await self._fleet.wake_for_traffic(sandbox)
             await forward(await _connect(sandbox, port), scope, receive, send)
         except (SandboxNotFoundError, NotRunningError, GuestGoneError, BootError):
@@ -85,6 +87,13 @@ def _authorize(sandbox: Sandbox, scope: Scope) -> None:
     if scope["path"] == "/files" and _is_signed(token, scope):
         return
     raise Refused(401, "The access token or the signature is missing, wrong or expired.")
+
+
+def _check_traffic(sandbox: Sandbox, scope: Scope) -> None:
+    token = sandbox.record.traffic_token
+    given = header(scope, b"e2b-traffic-access-token")
+    if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+        raise Refused(403, "This sandbox's ports need its e2b-traffic-access-token; it is missing or wrong.")
 
 
 def _is_signed(token: str, scope: Scope) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from starter.local.sandbox.bubblewrap import HOME, PATH, Isolation, guest_command, guest_environment
 from starter.local.sandbox.channel import Channel, GuestGoneError
 from starter.local.sandbox.egress import Egress
+from starter.local.sandbox.limits import Limits
 from starter.local.sandbox.records import Record
 
 PROXY_PORT = 3128
@@ -30,6 +31,7 @@ class Surroundings:
 
     isolation: Isolation
     egress: Egress
+    limits: Limits
 
 
 class Guest:
@@ -59,6 +61,10 @@ class Guest:
             "home": HOME if self._isolated else str(directory / "home"),
             "isolated": self._isolated,
             "listen": ports,
+            "places": ["/tmp" if self._isolated else str(directory / "tmp")],  # noqa: S108 -- its own
+            "memory": surroundings.limits.memory_mb << 20,
+            "processes": surroundings.limits.processes,
+            "disk": surroundings.limits.disk_mb << 20,
             "environment": _environment(record, directory, isolated=self._isolated)
             | surroundings.isolation.testimony,
         }
@@ -113,6 +119,15 @@ class Guest:
         """Let every process inside go on."""
         await self._channel.ask(b"thaw")
         self._frozen = False
+
+    async def fill_disk(self, *, seconds: float) -> None:
+        """Let every write inside fail for so long.
+
+        Raises:
+            GuestGoneError: it ended or does not answer.
+
+        """
+        await self._channel.ask(json.dumps({"full": seconds}).encode())
 
     async def stop(self) -> None:
         """End every process inside; returns when none is left."""

@@ -1,8 +1,12 @@
 """One sandbox: its record, its guest while it runs, its timer and its preview listeners. Decides nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 
+from starter.local.sandbox.copies import replace_files
 from starter.local.sandbox.guest_process import Guest
 from starter.local.sandbox.preview import listen, port_of
 from starter.local.sandbox.records import Record, State, now
@@ -25,6 +29,8 @@ class Sandbox:
         self.guest: Guest | None = None
         self.lock = asyncio.Lock()
         self.removed = False
+        self.stale_resumes = 0
+        """How many resumes bring back old files: a fault."""
         self._timer: asyncio.TimerHandle | None = None
         self._previews: dict[int, asyncio.Server] = {}
 
@@ -69,6 +75,41 @@ class Sandbox:
         """
         return await self.running_guest().open_port(port)
 
+    def stale_files(self, directory: Path) -> Path:
+        """Return where old files are kept for resumes that bring them back."""
+        return directory / "stale"
+
+    @asynccontextmanager
+    async def still(self) -> AsyncGenerator[None]:
+        """Hold it as it is while nothing in it runs.
+
+        Raises:
+            SandboxNotFoundError: it was removed.
+
+        """
+        async with self.lock:
+            self.check_present()
+            guest = None if self.is_paused else self.guest
+            if guest is not None:
+                await guest.freeze()
+            try:
+                yield
+            finally:
+                if guest is not None:
+                    await guest.thaw()
+
+    async def go_stale(self, directory: Path) -> None:
+        """Put old files in the place of its own, where a fault wants that; its processes end."""
+        if self.stale_resumes > 0:
+            self.stale_resumes -= 1
+            await self.stop_guest()
+            await replace_files(directory, self.stale_files(directory))
+
+    async def fill_disk(self, *, seconds: float) -> None:
+        """Let nothing be written inside for so long; a sandbox that does not run is spared."""
+        if self.guest is not None and not self.is_paused:
+            await self.guest.fill_disk(seconds=seconds)
+
     async def stop_guest(self) -> None:
         """End the guest, if there is one, with all its processes."""
         guest, self.guest = self.guest, None
@@ -83,6 +124,10 @@ class Sandbox:
             self._previews[port] = server
             self.record.previews[port] = port_of(server)
         return self.record.previews[port]
+
+    def live_for(self, seconds: int, *, longest_run: timedelta) -> None:
+        """Let it time out so long from now, silently no later than its longest run ends, as E2B does."""
+        self.record.end_at = min(now() + timedelta(seconds=seconds), self.record.run_began_at + longest_run)
 
     def arm(self, on_time_out: Callable[[], None]) -> None:
         """Call back when the timeout has passed, in place of any earlier call."""

@@ -22,6 +22,11 @@ DELETED = ".deleted"
 log = logging.getLogger(__name__)
 
 
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
 class State(StrEnum):
     """E2B's states of a sandbox."""
 
@@ -35,6 +40,8 @@ class Record(BaseModel):
     sandbox_id: str
     template_id: str
     started_at: datetime
+    run_began_at: datetime = Field(default_factory=now)
+    """When it was created or last resumed."""
     end_at: datetime
     """When its timeout ends; without meaning while paused."""
     timeout: int
@@ -42,6 +49,8 @@ class Record(BaseModel):
     state: State = State.RUNNING
     access_token: str = Field(repr=False)
     """What the data plane asks for."""
+    traffic_token: str | None = Field(default=None, repr=False)
+    """What its ports ask for by host name; none: they are public."""
     idempotency_key: str | None = None
     metadata: dict[str, str] = {}
     environment: dict[str, str] = Field(default={}, repr=False)
@@ -103,23 +112,24 @@ class RecordStore:
             _remove_tree(doomed)
 
 
+def new_id() -> str:
+    """Return a fresh id in E2B's form."""
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+
+
 def new_record(template_id: str, *, timeout: int, **rest: Any) -> Record:
     """Return the record of a sandbox about to be created, with a fresh id in E2B's form."""
     started_at = now()
     return Record(
-        sandbox_id="".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
+        sandbox_id=new_id(),
         template_id=template_id,
         started_at=started_at,
+        run_began_at=started_at,
         end_at=started_at + timedelta(seconds=timeout),
         timeout=timeout,
         access_token=secrets.token_hex(16),
         **rest,
     )
-
-
-def now() -> datetime:
-    """Return the time, in UTC."""
-    return datetime.now(UTC)
 
 
 def _remove_tree(directory: Path) -> None:

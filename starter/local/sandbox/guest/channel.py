@@ -21,10 +21,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from starter.local.sandbox.guest.asgi import Receive, Refused, Scope, Send, respond, respond_json
+from starter.local.sandbox.guest.disk import Disk
 from starter.local.sandbox.guest.files import Files
 from starter.local.sandbox.guest.filesystem_service import FilesystemService
 from starter.local.sandbox.guest.orphans import act_as_first_process
 from starter.local.sandbox.guest.paths import Paths
+from starter.local.sandbox.guest.population import Population
 from starter.local.sandbox.guest.process_service import ProcessService
 from starter.local.sandbox.guest.processes import ProcessTable
 from starter.local.sandbox.guest.spawn import Surroundings
@@ -73,7 +75,9 @@ class Channel:
         self.table = ProcessTable()
         self._protocol: Callable[[], H11Protocol] | None = None
         self._connecting: set[asyncio.Future[Any]] = set()
-        self._isolated = True
+        self._population = Population(isolated=True)
+        self._disk: Disk | None = None
+        self._holding: asyncio.Task[None] | None = None
 
     def answer(self) -> None:
         """Read one message and answer it with text and descriptors."""
@@ -100,21 +104,36 @@ class Channel:
             case b"tcp6":
                 return [socket.socket(socket.AF_INET6)]
             case b"freeze":
+                self._population.is_frozen = True
                 self._signal_all(signal.SIGSTOP)
             case b"thaw":
                 self._signal_all(signal.SIGCONT)
+                self._population.is_frozen = False
             case _:
-                return self._configure(json.loads(message))
+                return self._told(json.loads(message))
+        return []
+
+    def _told(self, message: dict[str, Any]) -> list[socket.socket]:
+        if self._disk is None:
+            return self._configure(message)
+        self._disk.fill(message["full"])
         return []
 
     def _configure(self, settings: dict[str, Any]) -> list[socket.socket]:
-        self._isolated = settings["isolated"]
+        self._limit(settings)
         surroundings = Surroundings(Paths(Path(settings["home"])), settings["environment"])
         app = DataPlane(surroundings, self.table)
         config = Config(app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False)
         config.load()
         self._protocol = partial(H11Protocol, config=config, server_state=ServerState(), app_state={})
         return [_listener(port) for port in settings["listen"]]
+
+    def _limit(self, settings: dict[str, Any]) -> None:
+        self._population = Population(isolated=settings["isolated"])
+        self._disk = Disk(self._population)
+        self._disk.limit(settings["disk"], [Path(settings["home"]), *map(Path, settings["places"])])
+        holding = self._population.hold(most=settings["processes"], memory=settings["memory"])
+        self._holding = asyncio.create_task(holding)
 
     def _open_http(self) -> socket.socket:
         if self._protocol is None:
@@ -127,7 +146,7 @@ class Channel:
         return theirs
 
     def _signal_all(self, number: signal.Signals) -> None:
-        if self._isolated:
+        if self._population.is_isolated:
             # -1 is every process of this pid namespace but its first and this one, in one step.
             _signal_quietly(os.kill, -1, number)
             return
@@ -136,7 +155,7 @@ class Channel:
 
     def _end(self) -> None:
         # In the namespace all die with its first process; without one the groups must be killed here.
-        if not self._isolated:
+        if not self._population.is_isolated:
             self._signal_all(signal.SIGKILL)
         os._exit(0)
 

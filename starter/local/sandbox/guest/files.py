@@ -31,6 +31,7 @@ STATUS_OF_ERRNO = {
     errno.ENOENT: 404,
     errno.ENOSPC: 507,
     errno.EDQUOT: 507,
+    errno.EFBIG: 507,
     errno.EISDIR: 400,
     errno.ENOTDIR: 400,
     errno.ENAMETOOLONG: 400,

@@ -1,0 +1,82 @@
+"""Takes a build back to one of its restore points: its conversation, its phases, its guide. Knows the rows.
+
+The files follow by a sandbox that is restored from the same point; the ledger is never touched.
+"""
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+from typing_extensions import override
+
+from activities.branches import Branches, Point, hold_point, points
+from activities.failures import classified
+from activities.heartbeat import heartbeating
+from activities.progress import open_phases
+from activities.tables import builds, restore_points
+from workflows import ports
+from workflows.branches import FindRestorePoint, Rewind, RewindBuild, Rewound
+from workflows.models import BuildPlan
+
+NOTE = (
+    "[rewind] On {at} the founder took this build back to turn {turn}. The files in the workspace and this "
+    "conversation are as they were then; whatever was done after it is undone. Background processes and "
+    "everything outside the workspace are gone."
+)
+
+
+class Rewinds(ports.Rewinds):
+    """Goes back, over the rows."""
+
+    def __init__(self, engine: AsyncEngine, branches: Branches) -> None:
+        self._engine = engine
+        self._branches = branches
+
+    @activity.defn
+    @override
+    async def find_restore_point(self, request: FindRestorePoint) -> Rewind:
+        """Find a kept restore point of the build and see that it stays; raises the refusal, with a list."""
+        async with heartbeating(), classified(), self._engine.begin() as connection:
+            point = await hold_point(connection, request.build_id, request.turn)
+            # What a build's row names is not pruned.
+            row = update(builds).filter_by(id=request.build_id).values(restore_point=point.id)
+            await connection.execute(row)
+            return Rewind(restore_point=point.id, key=point.key, turn=point.turn)
+
+    @activity.defn
+    @override
+    async def rewind_build(self, request: RewindBuild) -> Rewound:
+        """Have the conversation, the phases and the guide go on from a restore point; once a rewind."""
+        async with heartbeating(), classified():
+            async with self._engine.connect() as connection:
+                point = await _point(connection, request)
+            branch = await self._branches.at(point)
+            # The moment makes it another message than that of an earlier rewind, whose reply was bought.
+            at = request.rewind.at.isoformat(timespec="milliseconds") if request.rewind.at else "request"
+            body = branch.opening(NOTE.format(at=at, turn=point.turn))
+            async with self._engine.begin() as connection:
+                head = await self._branches.begin(connection, branch, build_id=request.build_id, body=body)
+                await _leave_behind(connection, point)
+                plan = await _plan(connection, request.build_id)
+        return Rewound(
+            head=head,
+            phase=branch.phases[-1] if branch.phases else "",
+            open_phases=open_phases(plan, branch.phases),
+        )
+
+
+async def _point(connection: AsyncConnection, request: RewindBuild) -> Point:
+    found = await points(connection, request.build_id)
+    return next(point for point in found if point.id == request.rewind.restore_point)
+
+
+async def _plan(connection: AsyncConnection, build_id: str) -> BuildPlan:
+    query = select(builds.c.plan).filter_by(id=build_id)
+    return BuildPlan.model_validate((await connection.execute(query)).scalar_one())
+
+
+async def _leave_behind(connection: AsyncConnection, point: Point) -> None:
+    """See that a further build of the project begins at this one, not at what was undone."""
+    mine = restore_points.c.build_id == point.build_id
+    await connection.execute(
+        update(restore_points).where(mine).values(left_behind=restore_points.c.id > point.id)
+    )
