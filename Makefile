@@ -1,6 +1,6 @@
 # Everything a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed here.
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo demo-sleep up doctor test test-long check format clean bench-history bench-turn bench-recover bench-sleep chaos
+.PHONY: help setup programs demo demo-sleep up doctor test test-long check format clean bench-history bench-turn bench-recover bench-sleep bench-snapshot chaos
 
 # The first that runs and is new enough: a name on PATH may be a shim of a Python that is not there.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -71,6 +71,9 @@ bench-recover: programs $(BENCHES:%=.nightshift/bench/%/synced) ## kill -9 the w
 
 bench-sleep: programs ## thousands of sleeping builds: what they cost, how they wake; BUILDS= MIDNIGHT_IN=
 	.venv/bin/python -m bench.sleep --builds $(or $(BUILDS),10000) --midnight-in $(or $(MIDNIGHT_IN),0)
+
+bench-snapshot: programs .nightshift/bench/plot/synced ## snapshots and restores beside tar.gz and restic; ROUNDS=
+	.venv/bin/python -m bench.snapshot --rounds $(or $(ROUNDS),18)
 
 $(BENCHES:%=.nightshift/bench/%/synced): .nightshift/bench/%/synced: bench/requirements/%.txt | .venv/synced
 	@$(UV) venv --quiet --clear --python .venv/bin/python $(@D)

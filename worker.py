@@ -95,6 +95,7 @@ PURE_MODULES = tuple(
         "requests",
         "rest",
         "rewinding",
+        "saving",
         "state",
         "steering",
         "texts",
@@ -173,7 +174,7 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
         purchases = Purchases(engine, transcript, settings)
         time = SandboxTime(engine, settings)
         workspace = Workspace(SandboxClient(settings, lengthened=time.lengthened), runner=archive()[1])
-        points, captures, local = RestorePoints(engine), Captures(), settings.local_sandbox
+        points, captures, local = RestorePoints(engine), _captures(settings), settings.local_sandbox
         stored = StoredObjects(engine, objects)
         restorer = Restorer(workspace, objects, points, local_sandbox=local)
         screenshots, rows = Screenshots(objects, workspace), SandboxRows(engine)
@@ -219,6 +220,10 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             ),
         ]
         yield [method for port, adapter in adapters for method in bind(port, adapter)]
+
+
+def _captures(settings: Settings) -> Captures:
+    return Captures(limits=settings.capture_limits, whole=settings.snapshot_full)
 
 
 async def main() -> int:

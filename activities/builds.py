@@ -84,7 +84,8 @@ class Builds(ports.Builds):
                 assert known is not None
                 user = await load_user(connection, known["user_id"])
             begun = await self._forks.begun(known["head"]) if known["forked_from"] else ()
-            return _prepared(known, user, begun)
+            prepared = _prepared(known, user, begun)
+            return prepared.model_copy(update={"cadence": self._settings.snapshot_cadence})
 
     @activity.defn
     @override

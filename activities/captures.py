@@ -25,12 +25,16 @@ class _Known:
 class Captures:
     """Carries what a tool call's answer said over to the snapshot after it, and back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limits: Mapping[str, int] | None = None, whole: bool = False) -> None:
+        self._limits = dict(limits or {})
+        self.whole = whole
+        """Whether each snapshot packs every file again."""
         self._known: OrderedDict[tuple[str, int], _Known] = OrderedDict()
 
     def fields(self, sandbox: SandboxRef) -> dict[str, Any]:
         """Give what every request carries that captures or asks what is pending."""
-        return {"inline": INLINE_BYTES, "published": self._of(sandbox).committed}
+        told = {"inline": INLINE_BYTES, "published": self._of(sandbox).committed}
+        return {**told, "limits": self._limits} if self._limits else told
 
     def keep(self, sandbox: SandboxRef, *, number: int, pending: Mapping[str, Any] | None) -> None:
         """Remember what the runner said is pending as of a capture; none: it could not say."""

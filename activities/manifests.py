@@ -4,7 +4,9 @@ A manifest comes out of a sandbox, so nothing in it is believed: names are confi
 digests are well-formed and no entry lies under another that is not a folder.
 """
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal, Self, TypeVar
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -18,6 +20,7 @@ SAFE: Final = "/+@,="
 MAX_MANIFEST_BYTES: Final = 512 * 1024 * 1024
 """The largest manifest that is read."""
 _Line = TypeVar("_Line", bound=BaseModel)
+_GZIP = b"\x1f\x8b"
 _DIGEST = r"^[0-9a-f]{64}$"
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 
@@ -58,6 +61,10 @@ class Entry(BaseModel):
     length: Annotated[int, Field(ge=0)] | None = None
     target: str | None = None
     """Of a symlink: where it points; of a hard link: the path it is the same as."""
+    torn: bool = False
+    """The file changed while it was read."""
+    partial: bool = False
+    """What the folder holds is not all known."""
     class_: Annotated[Literal["source", "cache"] | None, Field(alias="class")] = None
 
 
@@ -119,8 +126,8 @@ class Manifest(BaseModel):
 
     @property
     def omitted(self) -> tuple[str, ...]:
-        """Names of the paths that were too large to be kept."""
-        names = (entry.path for entry in self.entries.values() if entry.kind == "omitted")
+        """Names of the paths that were not kept, or not with all that is in them."""
+        names = (entry.path for entry in self.entries.values() if entry.kind == "omitted" or entry.partial)
         return tuple(unquote_to_bytes(name).decode("utf-8", "backslashreplace") for name in names)
 
     @property
@@ -148,6 +155,21 @@ def merge(chain: Sequence[Manifest]) -> Manifest:
     for delta in deltas:
         first = first.apply(delta)
     return first
+
+
+def pack_manifest(data: bytes) -> bytes:
+    """Give a manifest as the bucket keeps it: a fifth of its size, the same bytes for the same manifest."""
+    return gzip.compress(data, mtime=0)
+
+
+def unpack_manifest(body: bytes) -> bytes:
+    """Give a manifest as it was, also one that was kept so; raises InvalidManifest if it is damaged."""
+    if not body.startswith(_GZIP):
+        return body
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidManifest(f"The manifest cannot be unpacked: {error}.") from None
 
 
 def unknown_packs(manifest: Manifest, known: Iterable[str]) -> set[str]:

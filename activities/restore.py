@@ -1,17 +1,19 @@
 """Brings a restore point's files into a sandbox. Knows the bucket, the rows and the runner."""
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from temporalio.exceptions import ApplicationError
 
-from activities.manifests import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, merge
+from activities.manifests import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, merge, unpack_manifest
 from activities.objects import ObjectMissing, Objects
 from activities.restore_points import RestorePoints
 from activities.stored_objects import pack_key
-from activities.workspace import STATE_FOLDER, Workspace
+from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
+from workflows.errors import FailureType
 from workflows.files import SandboxRef
 
 RESTORE_TIME: Final = timedelta(minutes=15)
@@ -20,6 +22,10 @@ MAX_STATES: Final = 8
 """Whole states that a worker keeps; some ten MB each for ten thousand files."""
 MAX_PACK_BYTES: Final = 3 * 1024 * 1024 * 1024
 """The largest pack that the worker carries itself."""
+
+
+_DAMAGED: Final = frozenset({"corrupt", "missing", "invalid_manifest"})
+"""Faults of a restore that lie in the bucket and stay."""
 
 
 class Restored(NamedTuple):
@@ -53,16 +59,20 @@ class Restorer:
             return known
         try:
             chain = await self._points.chain(restore_point)
-            bodies = [await self._objects.get(link.key, limit=MAX_MANIFEST_BYTES) for link in chain]
+            bodies = [await self._body(link.key) for link in chain]
             whole = await asyncio.to_thread(lambda: merge([Manifest.parse(body) for body in bodies]))
         except (LookupError, InvalidManifest, ObjectMissing) as error:
-            raise ApplicationError(
-                f"Restore point {restore_point} cannot be read: {error}",
-                type="InvalidRestorePoint",
-                non_retryable=True,
-            ) from None
+            raise _invalid(restore_point, str(error)) from None
         self.remember(restore_point, whole)
         return whole
+
+    async def _body(self, key: str) -> bytes:
+        """Read a manifest; its key tells the digest that it was written with."""
+        kept = await self._objects.get(key, limit=MAX_MANIFEST_BYTES)
+        body = await asyncio.to_thread(unpack_manifest, kept)
+        if f"-{hashlib.sha256(body).hexdigest()[:12]}/" not in key:
+            raise InvalidManifest(f"Object {key!r} is not what was written.")
+        return body
 
     def remember(self, restore_point: int, state: Manifest) -> None:
         """Keep the whole state of a restore point for the next delta on it; a cache."""
@@ -74,8 +84,24 @@ class Restorer:
     async def restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> Restored:
         """Put the files of a restore point into a sandbox's workspace, every digest verified.
 
-        Raises SandboxLost; InvalidRestorePoint, not retried. Repeating it gives the same files.
+        Raises SandboxLost, InvalidRestorePoint, InvalidTemplate for too small a disk. Repeating it gives the
+        same files.
         """
+        try:
+            return await self._restore(sandbox, restore_point, source_only=source_only)
+        except RunnerFault as fault:
+            if fault.kind in _DAMAGED:
+                raise _invalid(restore_point, fault.message) from None
+            if fault.kind == "disk_full":
+                raise ApplicationError(
+                    f"The sandbox's disk does not hold the files of restore point {restore_point}. "
+                    "Set E2B_TEMPLATE to a template with a larger disk.",
+                    type=FailureType.INVALID_TEMPLATE,
+                    non_retryable=True,
+                ) from None
+            raise
+
+    async def _restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> Restored:
         manifest = await self.manifest(restore_point)
         chain = await self._points.chain(restore_point)
         path = f"{sandbox.home}/{STATE_FOLDER}/restore-{restore_point}.manifest"
@@ -104,7 +130,18 @@ class Restorer:
         }
 
     async def _relay(self, sandbox: SandboxRef, pack: str) -> str:
-        data = await self._objects.get(pack_key(pack), limit=MAX_PACK_BYTES)
+        try:
+            data = await self._objects.get(pack_key(pack), limit=MAX_PACK_BYTES)
+        except ObjectMissing as error:
+            raise RunnerFault("missing", str(error)) from None
         path = f"{sandbox.home}/{STATE_FOLDER}/relayed/{pack}"
         await self._workspace.client.write(sandbox.sandbox_id, path, data)
         return path
+
+
+def _invalid(restore_point: int, why: str) -> ApplicationError:
+    return ApplicationError(
+        f"Restore point {restore_point} cannot be restored: {why} It and all older ones stay as they are.",
+        type=FailureType.INVALID_RESTORE_POINT,
+        non_retryable=True,
+    )

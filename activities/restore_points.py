@@ -69,16 +69,25 @@ class RestorePoints:
                 found = await _first(connection, restore_points.c.id == request.parent)
         return found
 
-    async def commit(self, request: TakeSnapshot, new: NewRestorePoint) -> RestorePoint:
+    async def last(self, request: TakeSnapshot) -> int | None:
+        """Give the newest restore point of the sandbox by its row id; none while it has none."""
+        async with self._engine.connect() as connection:
+            return await _last(connection, request)
+
+    async def commit(self, request: TakeSnapshot, new: NewRestorePoint, *, after: int | None) -> RestorePoint:
         """Write a restore point and its packs in one transaction, once per capture.
 
-        Raises SandboxLost when another generation has taken over.
+        Raises SandboxLost when another generation has taken over, and a retried failure when `after` is no
+        more the sandbox's newest restore point: another attempt has saved what may be newer.
         """
         async with self._engine.begin() as connection:
             if not await is_current(connection, request.build_id, request.sandbox):
                 raise lost(request.sandbox.sandbox_id, "a newer sandbox has taken over")
             if found := await _first(connection, restore_points.c.key == new.key):
                 return found
+            if await _last(connection, request) != after:
+                text = "Another attempt has saved these files meanwhile; it is looked at again."
+                raise ApplicationError(text, type=FailureType.RETRYABLE)
             await _hold_parent(connection, new.parent)
             await hold_objects(connection, new.packs, manifest=new.key)
             row_id = await _insert(connection, request, new)
@@ -118,6 +127,11 @@ class RestorePoints:
         query = select(table.c.sha256, table.c.bytes).where(table.c.restore_point.in_(ids))
         async with self._engine.connect() as connection:
             return {row.sha256: row.bytes for row in await connection.execute(query)}
+
+
+async def _last(connection: AsyncConnection, request: TakeSnapshot) -> int | None:
+    query = select(func.max(restore_points.c.id)).where(_of_sandbox(request))
+    return (await connection.execute(query)).scalar_one()
 
 
 def _of_sandbox(request: TakeSnapshot) -> Any:

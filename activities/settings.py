@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.addresses import database_address, key, redis_address, web_address
 from activities.wrong_settings import WrongSettings
+from workflows.models import Cadence
 
 FORMS: Mapping[str, Callable[[str], str]] = {
     "anthropic_api_key": key,
@@ -93,6 +94,16 @@ class Settings(BaseSettings):
     """The model is the scripted stand-in; set by the stack."""
     local_sandbox: Annotated[bool, Field(validation_alias="NIGHTSHIFT_LOCAL_SANDBOX")] = False
     """The sandbox is the local stand-in; set by the stack."""
+    snapshot_cadence: Cadence = "turn"
+    """When what was captured is uploaded: after each changing `call`, after each `turn`, or each `phase`."""
+    snapshot_full: bool = False
+    """Every snapshot packs all files again, rather than what changed."""
+    snapshot_max_entries: Annotated[int, Field(ge=1)] = 500_000
+    """Files and directories that a snapshot takes; what is beyond them is left out and named."""
+    snapshot_max_changed_bytes: Annotated[int, Field(ge=1)] = 2 * 1024**3
+    """Bytes of changed files that one capture takes."""
+    snapshot_max_file_bytes: Annotated[int, Field(ge=1)] = 1024**3
+    """The largest file that is saved, bytes."""
     default_model: str = "claude-sonnet-5-5"
     """The coder's model where neither user nor plan names one."""
 
@@ -113,6 +124,15 @@ class Settings(BaseSettings):
     def _as_meant(cls, value: object, info: ValidationInfo) -> object:
         given = value.get_secret_value() if isinstance(value, SecretStr) else value
         return FORMS[str(info.field_name)](given) if isinstance(given, str) and given else value
+
+    @property
+    def capture_limits(self) -> dict[str, int]:
+        """The limits of a capture, as the runner names them."""
+        return {
+            "entries": self.snapshot_max_entries,
+            "changed_bytes": self.snapshot_max_changed_bytes,
+            "file_bytes": self.snapshot_max_file_bytes,
+        }
 
     @classmethod
     def variables(cls) -> tuple[str, ...]:
@@ -156,9 +176,13 @@ def _line(fields: Mapping[str, FieldInfo], found: Mapping[str, Any]) -> tuple[st
 def _allowed(field: FieldInfo) -> str:
     if field.annotation is bool:
         return "it can be true or false"
+    if get_origin(field.annotation) is Literal:
+        choices = get_args(field.annotation)
+        return f"it can be {', '.join(choices[:-1])} or {choices[-1]}"
     if (number := _NUMBERS.get(field.annotation)) is None:
         return "it must be a text"
     bounds = [
         str(getattr(one, side)) for one in field.metadata for side in ("ge", "le") if hasattr(one, side)
     ]
-    return f"it must be a {number}" + (f" from {' to '.join(bounds)}" if bounds else "")
+    least = f", {bounds[0]} or more" if len(bounds) == 1 else ""
+    return f"it must be a {number}" + (f" from {' to '.join(bounds)}" if len(bounds) > 1 else least)

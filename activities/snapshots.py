@@ -5,12 +5,11 @@ one row, and the runner hears of it, with its next request, only after the commi
 """
 
 import asyncio
-import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, NotRequired, TypedDict
+from typing import Any, Final
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -19,11 +18,13 @@ from typing_extensions import override
 from activities.captures import Captures
 from activities.failures import classified
 from activities.heartbeat import heartbeating
-from activities.manifests import InvalidManifest, Manifest, unknown_packs
+from activities.manifests import InvalidManifest, Manifest, pack_manifest, unknown_packs
 from activities.objects import Objects
+from activities.pending import Pack, Pending, decode, read_pending
 from activities.restore import Restorer
 from activities.restore_points import NewRestorePoint, RestorePoints
 from activities.stored_objects import StoredObjects, manifest_key, pack_key
+from activities.unsaved import telling, untrusted
 from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
@@ -37,29 +38,6 @@ MAX_RECOVERIES: Final = 20
 """How often lost packs, which the runner names five at a time, are made again in one snapshot."""
 UPLOAD_TIME: Final = timedelta(minutes=15)
 """The longest one upload of all packs may take."""
-
-
-class Pack(TypedDict):
-    """One pack that waits in the sandbox."""
-
-    sha256: str
-    bytes: int
-    content: NotRequired[str]
-    """Base64; only of what is small."""
-
-
-class Pending(NamedTuple):
-    """What waits in the sandbox to be uploaded."""
-
-    number: int
-    """Of the newest capture; 0: nothing was captured since the last restore point."""
-    packs: dict[str, Pack]
-    sha256: str
-    """Of the manifest to publish."""
-    path: str
-    """Where that manifest lies in the sandbox."""
-    content: str
-    """That manifest in base64, if it is small."""
 
 
 class Snapshots(ports.Snapshots):
@@ -90,12 +68,13 @@ class Snapshots(ports.Snapshots):
         """Upload what was captured, publish the manifest, commit the restore point.
 
         Gives the newest restore point again when nothing changed since. Raises SandboxLost when the sandbox
-        is gone or another generation has taken over.
+        is gone or another generation has taken over, DiskFull, and Unsaved where it is to tell of an outage.
         """
-        async with heartbeating(), classified():
+        async with heartbeating(), classified(), telling(request):
             return await self._take(request)
 
     async def _take(self, request: TakeSnapshot) -> RestorePoint:
+        last = await self._points.last(request)
         pending = await self._pending(request)
         newest = await self._points.newest(request)
         if not pending.number and newest is not None:
@@ -105,17 +84,17 @@ class Snapshots(ports.Snapshots):
             # Before anything is looked for or put: the sweep spares what was noted lately.
             await self._stored.note(packs=pending.packs, manifest=_key(request, pending))
             await self._upload(request, pending)
-            point = await self._publish(request, pending)
+            point = await self._publish(request, pending, last)
         self._captures.commit(request.sandbox, number=pending.number, key=point.key, sha256=pending.sha256)
         return point
 
     async def _pending(self, request: TakeSnapshot) -> Pending:
         """Tell what waits; a first snapshot of nothing is scanned, as each build has a restore point."""
         told = self._captures.take(request.sandbox, least=request.captured)
-        if request.full_scan:
-            await self._capture(request, full_scan=True)
+        if request.full_scan or request.recapture or self._captures.whole:
+            await self._capture(request, full_scan=request.full_scan)
             told = None
-        pending = _read_pending(told) if told else await self._ask_pending(request)
+        pending = read_pending(told) if told else await self._ask_pending(request)
         if pending.number or await self._points.newest(request):
             return pending
         await self._capture(request, full_scan=True)
@@ -125,22 +104,23 @@ class Snapshots(ports.Snapshots):
         payload = {
             "full_scan": full_scan,
             "emptied": list(emptied),
+            "whole": self._captures.whole,
             **self._captures.fields(request.sandbox),
         }
         await self._workspace.ask(request.sandbox, "capture", payload, within=CAPTURE_TIME)
 
     async def _ask_pending(self, request: TakeSnapshot) -> Pending:
         """Ask what waits; contents whose pack was deleted before its upload are read again first."""
-        payload = self._captures.fields(request.sandbox)
+        payload = {"whole": self._captures.whole, **self._captures.fields(request.sandbox)}
         for _ in range(MAX_RECOVERIES):
             try:
-                return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
+                return read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
             except RunnerFault as fault:
                 lost = re.findall(r"[0-9a-f]{64}", fault.message)
                 if fault.kind != "lost_packs" or not lost:
                     raise
                 await self._capture(request, full_scan=False, emptied=lost)
-        return _read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
+        return read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
 
     async def _upload(self, request: TakeSnapshot, pending: Pending) -> None:
         """Have the sandbox put its packs, or carry them where it cannot reach the bucket."""
@@ -161,7 +141,7 @@ class Snapshots(ports.Snapshots):
     async def _target(self, request: TakeSnapshot, pack: Pack) -> dict[str, Any]:
         key = pack_key(pack["sha256"])
         if content := pack.get("content"):
-            await self._put_pack(pack, key, _decode(content))
+            await self._put_pack(pack, key, decode(content))
             return {"exists": True}
         if await self._objects.size(key) == pack["bytes"]:
             return {"exists": True}
@@ -178,12 +158,12 @@ class Snapshots(ports.Snapshots):
 
     async def _put_pack(self, pack: Pack, key: str, data: bytes) -> None:
         if hashlib.sha256(data).hexdigest() != pack["sha256"]:
-            raise _untrusted(f"Pack {pack['sha256'][:12]} does not have the digest that it is named by.")
+            raise untrusted(f"Pack {pack['sha256'][:12]} does not have the digest that it is named by.")
         await self._objects.put_if_absent(key, data, content_type="application/octet-stream")
 
-    async def _publish(self, request: TakeSnapshot, pending: Pending) -> RestorePoint:
+    async def _publish(self, request: TakeSnapshot, pending: Pending, after: int | None) -> RestorePoint:
         """Read, judge and put the manifest, then commit: only the worker publishes."""
-        data = _decode(pending.content) or await self._workspace.client.read(
+        data = decode(pending.content) or await self._workspace.client.read(
             request.sandbox.sandbox_id, pending.path
         )
         if hashlib.sha256(data).hexdigest() != pending.sha256:
@@ -193,7 +173,7 @@ class Snapshots(ports.Snapshots):
         whole = await self._whole(manifest, parent)
         known = await self._known_packs(pending, parent)
         if missing := unknown_packs(manifest, known):
-            raise _untrusted(f"It names {len(missing)} packs that were never uploaded.")
+            raise untrusted(f"It names {len(missing)} packs that were never uploaded.")
         new = NewRestorePoint(
             number=pending.number,
             key=_key(request, pending),
@@ -205,8 +185,9 @@ class Snapshots(ports.Snapshots):
             omitted=manifest.omitted[:MAX_OMITTED],
             packs={name: known[name] for name in manifest.packs},
         )
-        await self._objects.put_if_absent(new.key, data, content_type="application/x-ndjson")
-        point = await self._points.commit(request, new)
+        body = await asyncio.to_thread(pack_manifest, data)
+        await self._objects.put_if_absent(new.key, body, content_type="application/gzip")
+        point = await self._points.commit(request, new, after=after)
         self._restorer.remember(point.restore_point, whole)
         return point
 
@@ -218,7 +199,7 @@ class Snapshots(ports.Snapshots):
         try:
             return await asyncio.to_thread(before.apply, manifest)
         except InvalidManifest as error:
-            raise _untrusted(str(error)) from None
+            raise untrusted(str(error)) from None
 
     async def _known_packs(self, pending: Pending, parent: int | None) -> dict[str, int]:
         known = {name: pack["bytes"] for name, pack in pending.packs.items()}
@@ -234,35 +215,15 @@ class Snapshots(ports.Snapshots):
             return newest.restore_point if newest else None
         parent = await self._points.by_key(request.project, key)
         if parent is None:
-            raise _untrusted(f"It builds on {key!r}, which is no restore point of this project.")
+            raise untrusted(f"It builds on {key!r}, which is no restore point of this project.")
         return parent.restore_point
-
-
-def _read_pending(answer: Mapping[str, Any]) -> Pending:
-    manifest: Mapping[str, Any] = answer["manifest"] or {}
-    packs: list[Pack] = [pack for capture in answer["captures"] for pack in capture["packs"]]
-    return Pending(
-        number=int(manifest.get("number", 0)),
-        packs={pack["sha256"]: pack for pack in packs},
-        sha256=str(manifest.get("sha256", "")),
-        path=str(manifest.get("path", "")),
-        content=str(manifest.get("content", "")),
-    )
-
-
-def _decode(content: str) -> bytes:
-    """Decode base64 that came out of a sandbox; what is none has no digest that fits."""
-    try:
-        return base64.b64decode(content, validate=True)
-    except ValueError:
-        return b""
 
 
 def _parse(data: bytes) -> Manifest:
     try:
         return Manifest.parse(data)
     except InvalidManifest as error:
-        raise _untrusted(str(error)) from None
+        raise untrusted(str(error)) from None
 
 
 def _key(request: TakeSnapshot, pending: Pending) -> str:
@@ -272,13 +233,4 @@ def _key(request: TakeSnapshot, pending: Pending) -> str:
         generation=request.sandbox.generation,
         number=pending.number,
         sha256=pending.sha256,
-    )
-
-
-def _untrusted(reason: str) -> ApplicationError:
-    """Refuse what came out of a sandbox that cannot be believed; the last restore point stands."""
-    return ApplicationError(
-        f"The snapshot's manifest is not to be trusted: {reason} The build is restored from its last one.",
-        type=FailureType.SANDBOX_LOST,
-        non_retryable=True,
     )

@@ -1,12 +1,17 @@
 """What a tool call gave, before it is written: texts and images, cut and cleaned for the model. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
 from activities.screenshots import Shot
 from workflows.catalogue import MAX_OUTPUT_CHARS
+
+NAME_CHARS = 80
+"""Characters of a file's name; notes stay within the runner's ROOM_FOR_NOTES."""
+RUNNING_CHARS = 80
+"""Characters of a background command that history keeps."""
 
 
 class Result(NamedTuple):
@@ -17,6 +22,8 @@ class Result(NamedTuple):
     images: tuple[Shot, ...] = ()
     interrupted: bool = False
     captured: int = 0
+    uncaptured: bool = False
+    running: tuple[str, ...] | None = None
     phase: str = ""
     phase_again: bool = False
     plan_item: str = ""
@@ -34,9 +41,10 @@ def changed(answer: Mapping[str, Any]) -> Result:
     capture: Mapping[str, Any] = answer.get("capture") or {}
     captured = int(capture.get("number", 0)) if capture.get("changed") else 0
     text = str(answer.get("text", ""))
-    if omitted := capture.get("omitted"):
-        names = ", ".join(str(name)[:100] for name in omitted[:10])
-        text += f"\n[Too large to be saved, and lost when the sandbox is: {names}]"
+    if omitted := capture.get("newly_omitted"):
+        text += f"\n[Not saved, too large or unreadable, and lost when the sandbox is: {_names(omitted)}]"
+    if torn := capture.get("torn"):
+        text += f"\n[Saved while they were being written, and perhaps not whole: {_names(torn)}]"
     if unsaved := answer.get("capture_error"):
         hint = ". Delete what is large and not needed" if unsaved.get("kind") == "disk_full" else ""
         text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}{hint}]"
@@ -46,7 +54,13 @@ def changed(answer: Mapping[str, Any]) -> Result:
         is_error=bool(answer["is_error"]) or answer["status"] != "done",
         interrupted=interrupted,
         captured=captured,
+        uncaptured=bool(unsaved),
+        running=tuple(str(command)[:RUNNING_CHARS] for command in answer.get("running") or ()),
     )
+
+
+def _names(found: Sequence[object]) -> str:
+    return ", ".join(str(name)[:NAME_CHARS] for name in found[:10])
 
 
 def _image(shot: Shot) -> JsonValue:

@@ -281,6 +281,8 @@ def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
         is_error=kept.is_error,
         interrupted=result.interrupted,
         captured=result.captured,
+        uncaptured=result.uncaptured,
+        running=result.running,
         phase=result.phase,
         phase_again=result.phase_again,
         plan_item=result.plan_item,

@@ -1,6 +1,7 @@
 """Draw `bench/results/BENCH.json` beside it; runs in the plot's own environment."""
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -72,6 +73,37 @@ def draw_recover(rows: list[dict]) -> None:
     axes.legend(title="killed in")
 
 
+def draw_snapshot(rows: list[dict]) -> None:
+    """Bytes and seconds of an increment, and seconds of a restore."""
+    _, (size, saved, back) = plt.subplots(1, 3, figsize=(13, 4.5))
+    for axes, kind, figures, scale, title in (
+        (size, "increment", ("bytes",), 1e6, "MB an increment"),
+        (saved, "increment", ("frozen_s", "capture_s", "upload_s"), 1, "s an increment"),
+        (back, "restore", ("restore_s",), 1, "s a restore"),
+    ):
+        _medians(axes, [row for row in rows if row["kind"] == kind], figures, scale)
+        axes.set_title(f"{title}, median")
+    size.set_yscale("log")
+
+
+def _medians(axes: plt.Axes, rows: list[dict], figures: tuple[str, ...], scale: float) -> None:
+    systems = _by_system(rows)
+    for place, figure in enumerate(figures):
+        known = [
+            (at + 0.28 * place, statistics.median(row[figure] for row in of) / scale)
+            for at, of in enumerate(systems.values())
+            if of[0].get(figure)
+        ]
+        bars = axes.bar(
+            [at for at, _ in known], [of for _, of in known], 0.27, label=figure.removesuffix("_s")
+        )
+        axes.bar_label(bars, fmt="%.2f", fontsize=7)
+    middle = 0.14 * (len(figures) - 1)
+    axes.set_xticks([at + middle for at in range(len(systems))], list(systems))
+    if len(figures) > 1:
+        axes.legend(fontsize=7)
+
+
 def _finish(axes: plt.Axes, title: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -84,7 +116,8 @@ def _finish(axes: plt.Axes, title: str) -> None:
 def main(bench: str) -> None:
     """Draw one bench."""
     rows = json.loads((RESULTS / f"{bench}.json").read_text())
-    {"history": draw_history, "turn": draw_turn, "recover": draw_recover}[bench](rows)
+    draw = {"history": draw_history, "turn": draw_turn, "recover": draw_recover, "snapshot": draw_snapshot}
+    draw[bench](rows)
     plt.figtext(0.01, 0.005, f"{rows[-1]['date']}, {rows[-1]['machine']}", fontsize=7)
     plt.tight_layout()
     plt.savefig(RESULTS / f"{bench}.png", dpi=110)

@@ -32,7 +32,7 @@ from workflows.leftovers import (
     PruneFiles,
     SweepSandboxes,
 )
-from workflows.models import ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
+from workflows.models import Cadence, ChooseModel, FinishBuild, PrepareBuild, PreparedBuild, StatusChange
 from workflows.turns import (
     AddMoney,
     Balance,
@@ -146,6 +146,7 @@ class World:
     lose_calls: set[str] = field(default_factory=set)
     """Tool calls during which the sandbox is lost, once each."""
     refuse_start: ApplicationError | None = None
+    cadence: Cadence = "turn"
     faults: dict[str, list[ApplicationError | None]] = field(default_factory=dict)
     """Activity → what its next attempts fail with; None: that one does not."""
     gates: dict[str, list[Gate | None]] = field(default_factory=dict)
@@ -209,6 +210,7 @@ class Builds(ports.Builds):
             head=1,
             weight=WEIGHT,
             phases=tuple(phase.name for phase in request.request.build_plan.phases),
+            cadence=self.world.cadence,
         )
 
     @activity.defn

@@ -75,18 +75,6 @@ async def lost_sandbox(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
-async def undone(on: Bench, world: World) -> WorkflowHandle:
-    """The sandbox is lost under the last upload: the model hears what was undone before anything is proven.
-
-    `undone-before` is of a time when what was left was proven, and the model not told.
-    """
-    world.faults = {"take_snapshot": [lost()]}
-    world.replies = iter([acts(call("bash", "one")), done(), acts(call("bash", "again")), done()])
-    handle = await on.start()
-    await ready(handle)
-    return handle
-
-
 async def cancelled_build(on: Bench, world: World) -> WorkflowHandle:
     """Cancelled in the middle of a tool call."""
     gate = Gate()
@@ -200,12 +188,20 @@ async def dear(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def undone(on: Bench, world: World) -> WorkflowHandle:
+    """A sandbox lost between the last call and the proof: the model is told before its work is proven."""
+    world.faults = {"take_snapshot": [lost()]}
+    world.replies = iter([acts(call("bash", "one")), done(), acts(call("bash", "again")), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
     "continued": continued,
     "lost": lost_sandbox,
-    "undone": undone,
     "cancelled": cancelled_build,
     "interrupted": interrupted,
     "unproven": unproven,
@@ -214,6 +210,7 @@ SCENARIOS: dict[str, Scenario] = {
     "changed": changed,
     "dear": dear,
     "renewed": renewed,
+    "undone": undone,
 }
 
 

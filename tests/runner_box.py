@@ -122,7 +122,7 @@ def interpreters() -> dict[str, str]:
 
 
 def tree(root: Path) -> dict[bytes, tuple[Any, ...]]:
-    """What a restore must bring back: kind, mode, time, content or target, and which names are one file."""
+    """What a restore must bring back: kind, mode, owner, time, content or target, the names of one file."""
     found: dict[bytes, tuple[Any, ...]] = {}
     inodes: dict[int, list[bytes]] = {}
     for path in (root, *root.rglob("*")):
@@ -130,8 +130,9 @@ def tree(root: Path) -> dict[bytes, tuple[Any, ...]]:
         mode, kind = stat.S_IMODE(seen.st_mode), stat.S_IFMT(seen.st_mode)
         names = inodes.setdefault(seen.st_ino, [])
         names.append(name)
-        found[name] = (kind, mode, seen.st_mtime_ns, _content(path), names)
-    return {name: (*row[:4], sorted(row[4])) for name, row in found.items()}
+        owner = seen.st_uid, seen.st_gid
+        found[name] = (kind, mode, owner, seen.st_mtime_ns, _content(path), names)
+    return {name: (*row[:-1], sorted(row[-1])) for name, row in found.items()}
 
 
 def _content(path: Path) -> bytes:

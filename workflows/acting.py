@@ -47,6 +47,7 @@ class Acting:
             for call, outcome in zip(batch, outcomes, strict=True):
                 self._observe(call, outcome)
                 traces.append(guard.trace_of(call, outcome))
+            self._workspace.save_due("call")
         if not refuse and not self._state.is_interrupted:
             self._watch_repetition(reply.tool_calls, tuple(traces))
 
@@ -80,6 +81,10 @@ class Acting:
         state.captured = max(state.captured, outcome.captured)
         if call.changing and (not outcome.interrupted or outcome.captured > 0):
             state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
+        if outcome.uncaptured or outcome.captured:
+            state.uncaptured = outcome.uncaptured
+        if outcome.running is not None:
+            state.running = outcome.running
         if guard.is_progress(state.failing, call, outcome):
             state.go_forward()
         state.failing = guard.failing_after(state.failing, call, outcome)

@@ -136,7 +136,7 @@ class BuildWorkflow(Rewinding):
     async def _turn(self) -> bool:
         """Think, act, observe; True when the model says that it is done and has heard everyone."""
         state = self.state
-        reply = await self._think()
+        reply, phase = await self._think(), state.phase
         if budget.is_runaway(reply):
             text = f"One call cost {dollars(reply.overrun)} more than was set aside for it."
             raise BuildFailed(Outcome.BUDGET_EXCEEDED, text)
@@ -147,8 +147,7 @@ class BuildWorkflow(Rewinding):
         await side_by_side(self._record_cost(reply), self._acting.act(reply, refuse))
         if state.rewind is not None:
             return False
-        if state.unsaved:
-            self._workspace.save_soon()
+        self._workspace.save_due("turn" if state.phase == phase else "phase")
         self._nudge(reply, following)
         self._watch_money()
         self._journal.show()

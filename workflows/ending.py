@@ -17,6 +17,10 @@ from workflows.state import BuildState, Status
 from workflows.steering import MAX_REASON_CHARS, said
 from workflows.workspace import Workspace
 
+_OF_SANDBOXES = frozenset(
+    {FailureType.SANDBOX_LOST, FailureType.INVALID_TEMPLATE, FailureType.INVALID_RESTORE_POINT}
+)
+
 
 class Ending:
     """Closes a build, once."""
@@ -136,6 +140,6 @@ def outcome_of(error: ActivityError) -> tuple[Outcome, str]:
     cause = error.cause
     kind = cause.type if isinstance(cause, ApplicationError) else ""
     text = cause.message if isinstance(cause, ApplicationError) else str(cause or error)
-    if kind in (FailureType.SANDBOX_LOST, FailureType.INVALID_TEMPLATE):
+    if kind in _OF_SANDBOXES:
         return Outcome.SANDBOX_ERROR, text
     return Outcome.API_ERROR, f"{error.activity_type} failed: {text}"

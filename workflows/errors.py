@@ -27,6 +27,9 @@ class FailureType(StrEnum):
     PERSON_NEEDED = "PersonNeeded"  # the model's key or its permissions: someone must mend them
     MODEL_REJECTED = "ModelRejected"  # the provider refuses the request for good
     RETRYABLE = "ProviderUnavailable"  # the provider's passing fault
+    DISK_FULL = "DiskFull"  # no snapshot until the model makes room in the sandbox
+    UNSAVED = "Unsaved"  # no snapshot for a while, which is told; it is then tried for as long as it takes
+    INVALID_RESTORE_POINT = "InvalidRestorePoint"  # damaged, not whole, or not there
 
 
 TOO_LARGE = ("PayloadsTooLarge", "PayloadSizeError")

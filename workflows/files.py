@@ -63,7 +63,7 @@ class TakeSnapshot(Payload):
     parent: int | None = None
     """The restore point it builds on."""
     reason: str = "turn"
-    """turn, phase, sleep, end."""
+    """call, turn, phase, sleep, end."""
     full_scan: bool = False
     """Hash every file first, as before sleep and at the end."""
     captured: int = 0
@@ -72,6 +72,10 @@ class TakeSnapshot(Payload):
     """Under way; the newest restore point of each is kept."""
     note: str = ""
     """What the model is yet to be told of these files: calls that a lost sandbox undid."""
+    recapture: bool = False
+    """Capture first, as what the last call changed could not be captured."""
+    tell_outage: bool = False
+    """Fail as `Unsaved` where it cannot be done for a minute, so that people are told; else wait it out."""
 
 
 class RestorePoint(Payload):

@@ -83,6 +83,8 @@ def details(state: BuildState) -> str:
     lines = [f"**{state.shown}**" + (f": {state.phase}" if state.phase else "")]
     if state.message:
         lines.append(state.message)
+    if state.trouble:
+        lines.append(f"not saved: {state.trouble}")
     if state.refused:
         lines.append(f"refused: {state.refused}")
     lines.append(f"{state.turns} turns, {state.tool_calls} of {state.max_tool_calls} tool calls")

@@ -8,6 +8,8 @@ from pydantic import ConfigDict, Field, JsonValue
 from workflows.branches import ForkPoint
 from workflows.payload import Payload
 
+Cadence = Literal["call", "turn", "phase"]
+"""Snapshots after each changing call, each turn that changed something, or each phase."""
 MOST_TOOL_CALLS = 100_000
 """The highest limit of tool calls that can be set, whatever the plan."""
 MOST_MONEY = 1_000_000_000_000_000
@@ -108,6 +110,8 @@ class PreparedBuild(Payload):
     """From the plan."""
     phases: tuple[str, ...] = ()
     """Names of the plan's phases, in order; the first twenty."""
+    cadence: Cadence = "turn"
+    """When what was captured is uploaded."""
     tool_calls_limit: int = MOST_TOOL_CALLS
     """The highest that the plan lets `max_tool_calls` be."""
     turn: int = 0
@@ -216,6 +220,8 @@ class BuildStatus(Payload):
     """What it may spend in all; 0: no limit but the days' own."""
     inherited_microdollars: int = 0
     """Of a fork: what other builds had spent on the conversation that it goes on from."""
+    trouble: str = ""
+    """Why the files cannot be saved just now; empty: they are."""
 
 
 class ReceiptSoFar(Payload):

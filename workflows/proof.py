@@ -24,8 +24,8 @@ STEPS = (
 """Each needs the one before it to have passed."""
 HEARS_ALL = "proof hears pause and steer"
 """Marks runs whose proof heeds everyone; in those that began before, it heeds a stop only."""
-HEARS_UNDONE = "proof waits until the model heard what was undone"
-"""Marks runs in which work that is lost before its proof is told first; earlier ones prove what is left."""
+TELLS_UNDONE = "a proof waits for the model to hear what was undone"
+"""Marks runs in which work that a loss undid is not proven as if it were the work that was ended."""
 UNPROVEN = (
     "[checks] The proof of your work was cut short, as the founder spoke. "
     "It begins anew once you end your turn."
@@ -54,11 +54,12 @@ class Proof:
         self._hears_all, state.heard = workflow.patched(HEARS_ALL), state.interrupts
         if self._hears_all and state.unheard:
             return ProofReport(passed=False)
-        undoings = self._workspace.undoings
         await self._workspace.pause()
-        if self._workspace.undoings > undoings and workflow.patched(HEARS_UNDONE):
+        if state.undone and workflow.patched(TELLS_UNDONE):
             return ProofReport(passed=False)
         state.proofs += 1
+        if state.trouble:
+            return self._unsaved()
         state.go_forward()
         await self._journal.enter(Status.DEPS)
         try:
@@ -133,6 +134,14 @@ class Proof:
         if not state.unheard:
             return None
         state.note(UNPROVEN)
+        return ProofReport(passed=False)
+
+    def _unsaved(self) -> ProofReport:
+        """Send the model back to files that cannot be saved, and so not be restored and proven."""
+        state = self._state
+        if state.proofs >= guard.MAX_PROOFS:
+            raise BuildFailed(Outcome.CHECKS_FAILED, f"The work cannot be proven: {state.trouble}")
+        state.note(f"[checks] You ended your turn, but your work cannot be proven. {state.trouble}")
         return ProofReport(passed=False)
 
     async def _drop_sandbox(self) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.branches import Rewind, Rewound
 from workflows.files import SandboxRef
-from workflows.models import MOST_TOOL_CALLS, BuildRequest, PreparedBuild, TimelineEntry
+from workflows.models import MOST_TOOL_CALLS, BuildRequest, Cadence, PreparedBuild, TimelineEntry
 from workflows.turns import Balance
 
 FOUNDER = "[founder]"
@@ -165,6 +165,15 @@ class BuildState(BaseModel):
     """Number of the newest capture in the sandbox that a call told of."""
     unsaved: tuple[str, ...] = ()
     """Labels of the changing calls since the restore point."""
+    uncaptured: bool = False
+    """What the last of them changed could not be captured in the sandbox."""
+    undone: bool = False
+    """A loss undid calls, of which the model is yet to be told."""
+    running: tuple[str, ...] = ()
+    """Commands that ran in the background when a call last told."""
+    cadence: Cadence = "turn"
+    trouble: str = ""
+    """Why the files cannot be saved; empty once they are."""
     losses: int = 0
     """Sandboxes lost since the last restore point was made."""
     proofs: int = 0
@@ -218,6 +227,7 @@ class BuildState(BaseModel):
         self.open_phases = prepared.phases
         self.turns, self.phase = prepared.turn, prepared.phase
         self.inherited, self.budget = prepared.inherited, prepared.budget
+        self.cadence = prepared.cadence
 
     def take_reply(self, head: int, sent: tuple[str, ...]) -> None:
         """Go on from a reply; notes that came in while it was made stay for the next message."""
@@ -225,7 +235,7 @@ class BuildState(BaseModel):
         self.notes = self.notes[len(sent) :]
         self.turns += 1
         self.run_turns += 1
-        self.full_context = False
+        self.full_context = self.undone = False
 
     def see(self, balance: Balance) -> None:
         """Take the day's numbers as last read; each day is told of its end anew."""

@@ -121,6 +121,7 @@ class Steering:
             model=state.model,
             budget_microdollars=state.budget,
             inherited_microdollars=state.inherited,
+            trouble=state.trouble,
         )
 
     @workflow.query(description="What the build has spent, by phase; the whole is `starter receipt ID`.")

@@ -5,7 +5,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
-LOST = "[sandbox]"
+LOST = "[sandbox] The sandbox was lost"
 """Begins a note on what a lost sandbox undid; it belongs to the files as the model does not know it yet."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -32,10 +32,21 @@ def spent_of(spent: int, sandbox: int) -> str:
     return dollars(spent) + (f" ({dollars(sandbox)} of it sandbox time)" if sandbox else "")
 
 
-def told_of_loss(reason: str, undone: tuple[str, ...]) -> str:
+def told_of_loss(reason: str, undone: tuple[str, ...], running: tuple[str, ...]) -> str:
     """What the model is told when its sandbox was lost and its files restored."""
-    told = f"{LOST} The sandbox was lost ({reason}). Your files are back as of the last snapshot; "
-    told += "background processes and everything outside the workspace are gone."
+    lost = f"{LOST} ({reason}). Your files are back as of the last snapshot; "
+    told = [lost + "background processes and everything outside the workspace are gone."]
+    if running:
+        told += ["These background commands do not run any more:", _listed(running)]
     if undone:
-        told += " These finished calls were undone:\n" + "\n".join(f"- {label}" for label in undone)
-    return told
+        told += ["These finished calls were undone:", _listed(undone)]
+    return "\n".join(told)
+
+
+def told_of_pause(running: tuple[str, ...]) -> str:
+    """What the model is told when its sandbox comes back from a pause, before which these were stopped."""
+    return "[sandbox] It was paused, so these background commands do not run any more:\n" + _listed(running)
+
+
+def _listed(lines: tuple[str, ...]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

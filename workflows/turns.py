@@ -160,6 +160,10 @@ class ToolOutcome(Payload):
     """The call was begun in a sandbox that is gone, or killed midway."""
     captured: int = 0
     """Number of the capture that holds its changes; 0: none."""
+    uncaptured: bool = False
+    """What it changed could not be captured, as where the disk is full."""
+    running: tuple[str, ...] | None = None
+    """Commands that run in the background after it; none: not known."""
     phase: str = ""
     """Set by `narrate` to the phase it names."""
     phase_again: bool = False

@@ -8,25 +8,19 @@ from datetime import timedelta
 from typing import Literal
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
-from temporalio.workflow import ActivityHandle
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import options
 from workflows.branches import Rewind
 from workflows.catalogue import MAX_COMMAND_SECONDS
 from workflows.errors import BuildFailed, FailureType, Outcome
-from workflows.files import (
-    ConnectedSandbox,
-    CreateSandbox,
-    RestorePoint,
-    SandboxRef,
-    SandboxStep,
-    TakeSnapshot,
-)
+from workflows.files import ConnectedSandbox, CreateSandbox, SandboxRef, SandboxStep
 from workflows.guard import MAX_LOSSES
-from workflows.ports import Sandboxes, Snapshots
+from workflows.models import Cadence
+from workflows.ports import Sandboxes
+from workflows.saving import Saving, failed_as
 from workflows.state import BuildState
-from workflows.texts import LOST, told_of_loss
+from workflows.texts import told_of_loss, told_of_pause
 
 RENEW_BEFORE = timedelta(seconds=MAX_COMMAND_SECONDS) + timedelta(minutes=7)
 """Before the provider ends a sandbox's longest run: the longest command, its capture, and five minutes."""
@@ -38,8 +32,7 @@ RENEWED = (
 
 def is_lost(error: ActivityError) -> bool:
     """Tell whether an activity failed because its sandbox is gone."""
-    cause = error.cause
-    return isinstance(cause, ApplicationError) and cause.type == FailureType.SANDBOX_LOST
+    return failed_as(error, FailureType.SANDBOX_LOST)
 
 
 class Workspace:
@@ -47,12 +40,9 @@ class Workspace:
 
     def __init__(self, state: BuildState) -> None:
         self._state = state
-        self._saving: ActivityHandle[RestorePoint] | None = None
-        """The upload in flight, always of the sandbox in the state."""
+        self._saving = Saving(state)
         self._mending = asyncio.Lock()
         """Calls that run side by side connect or replace a sandbox once."""
-        self.undoings = 0
-        """How often, in this run, a loss took back finished calls."""
 
     async def create(self, *, role: Literal["build", "check"] = "build") -> SandboxRef:
         """Create the next sandbox, a check's with source only; raises BuildFailed when many died so."""
@@ -106,10 +96,14 @@ class Workspace:
                 raise
             found = ConnectedSandbox(intact=False, reason="it did not come back")
         self._state.sandbox_paused = False
-        if found.intact:
-            self._state.sandbox = sandbox.model_copy(update={"run_ends": found.run_ends})
-        else:
+        if not found.intact:
             await self._replace(sandbox, found.reason)
+            return
+        self._state.sandbox = sandbox.model_copy(update={"run_ends": found.run_ends})
+        if self._state.running:
+            # A pause stops them first, so that they write nothing after the last capture.
+            self._state.note(told_of_pause(self._state.running))
+            self._state.running = ()
 
     async def renew(self) -> None:
         """Pause and resume a sandbox whose longest run ends soon, as between turns nothing runs in it."""
@@ -137,10 +131,10 @@ class Workspace:
         self.count_loss(reason)
         state.sandbox = await self.create()
         state.sandbox_paused = False
-        state.note(told_of_loss(reason, state.unsaved))
-        self.undoings += bool(state.unsaved)
+        state.note(told_of_loss(reason, state.unsaved, state.running))
         state.log(workflow.now(), f"sandbox lost ({reason}); restored")
-        state.unsaved = ()
+        state.undone = state.undone or bool(state.unsaved)
+        state.unsaved, state.uncaptured, state.running, state.trouble = (), False, (), ""
         # What went back is made again: that is no loop, and many losses in a row end the build by themselves.
         state.recent_calls = ()
         await self.kill(lost)
@@ -152,10 +146,9 @@ class Workspace:
             text = f"{self._state.losses} sandboxes were lost in a row; the last: {reason}"
             raise BuildFailed(Outcome.SANDBOX_ERROR, text)
 
-    def save_soon(self, reason: str = "turn") -> None:
-        """Begin to upload what was captured; `saved` waits for it."""
-        if self._saving is None and self._state.sandbox and not self._state.sandbox_paused:
-            self._saving = self._take(self._state.sandbox, reason)
+    def save_due(self, moment: Cadence) -> None:
+        """Begin to upload what was captured if the cadence says so; `saved` waits for it."""
+        self._saving.due(moment)
 
     async def saved(self) -> None:
         """Wait for the upload in flight, if any; a sandbox lost under it is restored."""
@@ -164,34 +157,39 @@ class Workspace:
             await self.recover(sandbox, "it was gone while its files were uploaded")
 
     async def _land(self) -> bool:
-        """Wait for the upload in flight and take its restore point; False when its sandbox was lost."""
-        saving, self._saving = self._saving, None
+        """Wait for the upload in flight and take its restore point; False when its sandbox was lost.
+
+        On a full disk the model is told, and goes on: only its calls can make room.
+        """
         try:
-            if saving is not None:
-                self._commit(await saving)
+            await self._saving.land()
         except ActivityError as error:
-            if not is_lost(error):
+            if failed_as(error, FailureType.DISK_FULL):
+                self._saving.tell_full(error)
+            elif not is_lost(error):
                 raise
-            return False
+            else:
+                return False
         return True
 
     async def save(self, reason: str) -> None:
         """Upload everything now, every file hashed; a sandbox lost under it is restored first."""
         await self.saved()
-        if self._state.sandbox and not self._state.sandbox_paused:
-            self._saving = self._take(self._state.sandbox, reason, full_scan=True)
-            await self.saved()
+        self._saving.begin(reason, full_scan=True)
+        await self.saved()
 
     async def keep(self, reason: str = "end") -> None:
         """Upload all that can still be had of a sandbox that is left; one already lost is not replaced.
 
         Raises ActivityError when the last changes could not be saved.
         """
-        state = self._state
         await self._land()
-        if state.sandbox and not state.sandbox_paused:
-            self._saving = self._take(state.sandbox, reason, full_scan=True)
-            await self._land()
+        self._saving.begin(reason, full_scan=True)
+        try:
+            await self._saving.land()
+        except ActivityError as error:
+            if not is_lost(error):
+                raise
 
     async def go_back(self, rewind: Rewind) -> None:
         """Keep what there is, then work in a new sandbox with the files of an earlier restore point."""
@@ -200,7 +198,8 @@ class Workspace:
         async with self._mending:
             left = state.sandbox
             state.restore_point, state.snapshot_key = rewind.restore_point, rewind.key
-            state.unsaved, state.losses = (), 0
+            state.unsaved, state.uncaptured, state.running = (), False, ()
+            state.undone, state.trouble, state.losses = False, "", 0
             state.sandbox = await self.create()
             state.sandbox_paused = False
         await self.kill(left)
@@ -239,39 +238,6 @@ class Workspace:
             if is_cancelled_exception(error):
                 raise
             self._state.log(workflow.now(), f"{sandbox.sandbox_id} could not be killed")
-
-    def _take(
-        self, sandbox: SandboxRef, reason: str, *, full_scan: bool = False
-    ) -> ActivityHandle[RestorePoint]:
-        state = self._state
-        return workflow.start_activity_method(
-            Snapshots.take_snapshot,
-            TakeSnapshot(
-                build_id=state.build_id,
-                project=state.project,
-                sandbox=sandbox,
-                turn=state.turns,
-                head=state.head,
-                parent=state.restore_point,
-                reason=reason,
-                full_scan=full_scan,
-                captured=state.captured,
-                phase=state.phase,
-                note="\n".join(note for note in state.notes if note.startswith(LOST)),
-            ),
-            summary=f"turn {state.turns}: {reason}",
-            **options.TAKE_SNAPSHOT,
-        )
-
-    def _commit(self, point: RestorePoint) -> None:
-        state = self._state
-        state.restore_point = point.restore_point
-        state.snapshot_key = point.key
-        state.unsaved = ()
-        state.losses = 0
-        if point.omitted:
-            names = ", ".join(point.omitted[:10])
-            state.note(f"[snapshot] Too large to be kept, and gone if the sandbox is lost: {names}.")
 
     def _step(self, sandbox: SandboxRef) -> SandboxStep:
         return SandboxStep(build_id=self._state.build_id, sandbox=sandbox)

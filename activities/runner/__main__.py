@@ -6,6 +6,7 @@ not know the worker, the object store's credentials or Temporal.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from .dispatch import answer
 def main() -> None:
     """Answer the request on stdin."""
     os.umask(0o022)
+    gc.disable()  # it lives for one answer, and a scan makes ten thousands of tuples that all stay
     try:
         request = json.loads(sys.stdin.buffer.read() or b"{}")
     except ValueError:

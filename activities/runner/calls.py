@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import Any, Generator
 
@@ -11,6 +12,9 @@ from .dispatch import answer
 from .failures import RunnerFailure
 from .outcomes import Refusal, outcome
 from .state import State, locked, open_state
+
+MAX_RUNNING = 10
+"""Background commands that an answer names."""
 
 
 def call(request: dict[str, Any]) -> dict[str, Any]:
@@ -28,6 +32,7 @@ def call(request: dict[str, Any]) -> dict[str, Any]:
             return recorded
         with room(state):
             result = _run(claim, request)
+        result["running"] = _running(state)
         if request.get("capture", True) and result["status"] != "refused":
             result.update(_capture(request))
         with room(state):
@@ -70,6 +75,15 @@ def _run(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:
     except Refusal as refusal:
         return outcome("refused", str(refusal))
     raise RunnerFailure("invalid_request", f"{tool!r} is no changing tool: bash, write_file, edit_file.")
+
+
+def _running(state: State) -> list[str]:
+    """Tell what runs in the background, so that the model can be told of it once it is gone."""
+    if not os.listdir(os.path.dirname(state.path("processes", "x"))):
+        return []
+    from .processes import running
+
+    return running(state)[:MAX_RUNNING]
 
 
 def _capture(request: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from . import index
 from .failures import RunnerFailure
-from .freezing import frozen
+from .freezing import frozen, writers
 from .looking import Look, Rules
 from .packs import Packer, Place
 from .publish import hear
@@ -39,6 +39,8 @@ class Limits(NamedTuple):
 def capture(request: dict[str, Any]) -> dict[str, Any]:
     """Capture the workspace; `number` stays that of the last capture if nothing changed.
 
+    `whole` packs every content again, whatever packs hold it.
+
     Raises RunnerFailure `workspace_replaced` if it is a link or a file, as nothing from outside may get in.
     """
     state = open_state(request)
@@ -57,26 +59,33 @@ def read_limits(request: dict[str, Any]) -> Limits:
 
 def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
     limits, emptied = read_limits(request), frozenset(cast("list[str]", request.get("emptied") or []))
+    whole = bool(request.get("whole"))
     last = index.load(index.current_path(state))
     created = time.time()
     rules = Rules(
         settled_ns=int((created - limits.settle_seconds) * 1e9),
         file_bytes=limits.file_bytes,
         tick_ns=limits.tick_ns,
-        full=bool(request.get("full_scan")),
+        full=whole or bool(request.get("full_scan")),
         emptied=emptied,
     )
     known = {
         row.sha256: Place(row.pack, row.offset, row.length)
         for row in last.rows.values()
-        if row.pack and row.pack not in emptied
+        if row.pack and row.pack not in emptied and not whole
     }
     packer = Packer(state, known=known, pack_bytes=limits.pack_bytes, most=limits.changed_bytes)
     root = os.fsencode(state.workspace)
     seen = Look(root, before=last.rows, rules=rules, packer=packer)
     try:
+        if writers(state):
+            Look(root, before=last.rows, rules=rules, packer=packer).read_ahead(
+                scan(root, most=limits.entries)
+            )
+        began = time.monotonic()
         with frozen(state):
             seen.look(scan(root, most=limits.entries))
+        held = time.monotonic() - began
     except BaseException:
         packer.abandon()
         raise
@@ -86,8 +95,10 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         "number": number,
         "changed": changed,
         "bytes": packer.stored,
+        "frozen_seconds": round(held, 4),
         "omitted": _names(seen.omitted),
         "omitted_count": len(seen.omitted),
+        "newly_omitted": _names([path for path in seen.omitted if not _was_omitted(last.rows.get(path))]),
         "torn": _names(seen.torn),
     }
 
@@ -105,6 +116,10 @@ def _commit(
     write_json(state.path("captures", f"{number}.json"), {"number": number, "packs": packs})
     index.save(path, now._replace(number=number))
     return number
+
+
+def _was_omitted(row: Row | None) -> bool:
+    return row is not None and (row.kind == "omitted" or row.flag == "partial")
 
 
 def _count_changes(before: dict[bytes, Row], after: dict[bytes, Row]) -> int:

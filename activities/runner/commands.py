@@ -7,7 +7,7 @@ import shlex
 import time
 from typing import Any
 
-from . import groups
+from . import groups, reserve
 from .claims import Claim
 from .confine import require_text
 from .outcomes import Refusal, outcome
@@ -43,7 +43,8 @@ def bash(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:
     elif ended is None:
         groups.kill(group)
         return _with_output(claim, outcome("interrupted", "", cwd=_cwd(claim)))
-    return _describe(claim, request, ended)
+    with reserve.given(claim.state):
+        return _describe(claim, request, ended)
 
 
 def _start(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +64,8 @@ def _start(claim: Claim, request: dict[str, Any]) -> dict[str, Any]:
         ended = {"exit_code": groups.wait(pid, seconds=SETTLING_SECONDS), "stopped": "", "pid": pid}
     else:
         ended = _finish(claim, request, pid)
-    write_json(claim.path("exit"), ended)
+    with reserve.given(claim.state):  # the command may have filled the disk
+        write_json(claim.path("exit"), ended)
     return ended
 
 

@@ -19,7 +19,8 @@ from .state import State, remove
 def fetch(state: State, pack: str, packs: dict[str, dict[str, Any]]) -> Generator[BinaryIO, None, None]:
     """Open a pack: from `url`, or the file `path` that the worker put into the sandbox; none for empty files.
 
-    Raises RunnerFailure `download` if it is not given or does not come, `corrupt` if its digest is another.
+    Raises RunnerFailure `download` if it is not given or does not come, `missing` if the store has it not,
+    `corrupt` if its digest is another.
     """
     given = packs.get(pack, {})
     if not pack:
@@ -37,16 +38,23 @@ def fetch(state: State, pack: str, packs: dict[str, dict[str, Any]]) -> Generato
 
 @contextmanager
 def _download(state: State, pack: str, url: str) -> Generator[BinaryIO, None, None]:
-    from .transfer import get
-
     temporary = state.path("restoring", f"{os.getpid()}-{os.path.basename(pack)}")
     try:
         with open(temporary, "w+b") as file:
-            get(url, into=file)
+            _get(url, pack, file)
             _verify(file, pack)
             yield file
     finally:
         remove(temporary)
+
+
+def _get(url: str, pack: str, file: BinaryIO) -> None:
+    from .transfer import get
+
+    try:
+        get(url, into=file)
+    except RunnerFailure as failure:
+        raise RunnerFailure(failure.kind, f"Pack {pack}: {failure}") from None
 
 
 def _verify(file: BinaryIO, pack: str) -> None:
@@ -83,9 +91,19 @@ def _write(file: BinaryIO, pack: BinaryIO, path: bytes, row: Row) -> None:
         size += len(chunk)
         if size > row.size:
             break
-        file.write(chunk)
+        _put(file, chunk)
+    file.truncate()
     if size != row.size or hashed.hexdigest() != row.sha256:
         raise RunnerFailure("corrupt", f"The content of {quote(path)} is not what the manifest says.")
+
+
+def _put(file: BinaryIO, chunk: bytes) -> None:
+    """Write a chunk whole; leave a hole for zeros, so that a sparse file takes no more room than it did."""
+    if chunk.count(0) == len(chunk):
+        file.seek(len(chunk), os.SEEK_CUR)
+        return
+    while chunk:  # an unbuffered write on an almost full disk takes a part and says so
+        chunk = chunk[file.write(chunk) :]
 
 
 def _content(pack: BinaryIO, row: Row) -> Iterator[bytes]:

@@ -23,6 +23,11 @@ class _Watchdog(NamedTuple):
 _NONE = _Watchdog(-1, -1)
 
 
+def writers(state: State) -> list[int]:
+    """Find what calls left running."""
+    return [pid for pid in groups.marked(state.path("claims", "")) if groups.run_state(pid) not in "Tt"]
+
+
 @contextmanager
 def frozen(state: State) -> Generator[None, None, None]:
     """Stop what calls left running, and let it go on afterwards, even if this process is killed meanwhile."""
@@ -30,8 +35,7 @@ def frozen(state: State) -> Generator[None, None, None]:
     watchdog = _NONE
     try:
         for _ in range(_ROUNDS):
-            marked = groups.marked(state.path("claims", ""))
-            running = [pid for pid in marked if groups.run_state(pid) not in "Tt"]
+            running = writers(state)
             if not running:
                 break
             watchdog = _watch() if watchdog == _NONE else watchdog

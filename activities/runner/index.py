@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .rows import Row
 from .state import State, write_atomic
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Index(NamedTuple):

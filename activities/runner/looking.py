@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import NamedTuple
 
 from .packs import Packer, TooMuch
 from .rows import Row, is_cache
 from .scan import Found
+
+RESTED_NS = 200_000_000
+"""A file written within that time, as a log is, would only be packed twice."""
 
 
 class Rules(NamedTuple):
@@ -40,30 +44,63 @@ class Look:
     def look(self, found: Found) -> None:
         """Give every path of a scan its row; source is read before caches, as limits meet these first."""
         self.omitted += found.omitted
-        inodes: dict[tuple[int, int], list[bytes]] = {}
-        for path, seen in found.stats.items():
-            if stat.S_ISREG(seen.st_mode):
-                alone = (seen.st_ino, seen.st_dev) if seen.st_nlink > 1 else (-1, len(inodes))
-                inodes.setdefault(alone, []).append(path)
-            else:
-                self._note_other(path, seen)
-        self._join_symlinks(found)
-        unread: list[list[bytes]] = []
-        for paths in inodes.values():
-            row = self._unchanged(paths, found)
-            if row is None:
-                unread.append(paths)
-            else:
-                self._note(paths, row)
-        unread = [sorted(paths, key=_source_first) for paths in unread]
-        for paths in sorted(unread, key=lambda names: _source_first(names[0])):
+        self._keep_closed(found)
+        for paths in self._unread(found):
             self._note(paths, self._read_file(paths[0], found.stats[paths[0]]))
+        self._join_symlinks(found)
         self._name_packs()
 
-    def _note_other(self, path: bytes, seen: os.stat_result) -> None:
+    def read_ahead(self, found: Found) -> None:
+        """Pack what is to be read while its writers still run; `look` then packs only what they changed."""
+        rested = time.time_ns() - RESTED_NS
+        for paths in self._unread(found):
+            if found.stats[paths[0]].st_mtime_ns < rested:
+                self._read_file(paths[0], found.stats[paths[0]])
+
+    def _unread(self, found: Found) -> list[list[bytes]]:
+        """Note what the stat tells; gives the names of each file that must be read, source before caches."""
+        linked: dict[tuple[int, int], list[bytes]] = {}
+        alone: list[list[bytes]] = []
+        partial = frozenset(found.omitted)
+        for path, seen in found.stats.items():
+            if not stat.S_ISREG(seen.st_mode):
+                self._note_other(path, seen, partial=path in partial)
+            elif seen.st_nlink > 1:
+                linked.setdefault((seen.st_ino, seen.st_dev), []).append(path)
+            else:
+                alone.append([path])
+        unread: list[list[bytes]] = []
+        for paths in (*alone, *linked.values()):
+            row = self._unchanged(paths, found)
+            if row is None:
+                unread.append(sorted(paths, key=_source_first))
+            else:
+                self._note(paths, row)
+        return sorted(unread, key=lambda names: _source_first(names[0]))
+
+    def _keep_closed(self, found: Found) -> None:
+        """Keep what was known of a directory that can be read no more and has the same names since."""
+        for folder in found.closed:
+            known = self._before.get(folder)
+            if known is None or known.mtime_ns != found.stats[folder].st_mtime_ns:
+                continue
+            for path, old in self._before.items():
+                if path.startswith(folder + b"/") and path not in found.stats and self._may_keep(old):
+                    target = b"" if old.kind == "hardlink" else old.target
+                    kind = "file" if old.kind == "hardlink" else old.kind
+                    self.after[path] = old._replace(kind=kind, target=target, same_as=b"")
+
+    def _may_keep(self, old: Row, seen: os.stat_result | None = None) -> bool:
+        """Tell whether the old row of what cannot be read holds: at most its mode and owner were changed."""
+        if seen is None:
+            return old.pack not in self._rules.emptied
+        same = (old.inode, old.size, old.mtime_ns) == (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        return same and old.kind == "file" and old.pack not in self._rules.emptied
+
+    def _note_other(self, path: bytes, seen: os.stat_result, *, partial: bool) -> None:
         row = Row("dir", stat.S_IMODE(seen.st_mode), seen.st_mtime_ns, uid=seen.st_uid, gid=seen.st_gid)
         if stat.S_ISDIR(seen.st_mode):
-            self.after[path] = row
+            self.after[path] = row._replace(flag="partial") if partial else row
         elif stat.S_ISLNK(seen.st_mode):
             try:
                 target = os.readlink(os.path.join(self._root, path))
@@ -74,7 +111,8 @@ class Look:
     def _join_symlinks(self, found: Found) -> None:
         """Note which symlinks are hard links of one; the first, source before caches, stands for itself."""
         first: dict[tuple[int, int], bytes] = {}
-        linked = [p for p, row in self.after.items() if row.kind == "symlink" and found.stats[p].st_nlink > 1]
+        symlinks = [p for p, row in self.after.items() if row.kind == "symlink" and p in found.stats]
+        linked = [path for path in symlinks if found.stats[path].st_nlink > 1]
         for path in sorted(linked, key=_source_first):
             seen = found.stats[path]
             same_as = first.setdefault((seen.st_ino, seen.st_dev), path)
@@ -107,9 +145,11 @@ class Look:
         self._read.append(path)
         try:
             kept = self._packer.keep(os.path.join(self._root, path), most=self._rules.file_bytes)
-        except (TooMuch, PermissionError):
+        except (TooMuch, PermissionError) as error:
+            mode, old = stat.S_IMODE(seen.st_mode), self._before.get(path)
+            if isinstance(error, PermissionError) and old is not None and self._may_keep(old, seen):
+                return old._replace(mode=mode, ctime_ns=0)
             self.omitted.append(path)
-            mode = stat.S_IMODE(seen.st_mode)
             return Row("omitted", mode, seen.st_mtime_ns, seen.st_size, uid=seen.st_uid, gid=seen.st_gid)
         if kept is None:
             return None
@@ -126,6 +166,7 @@ class Look:
             *kept.place,
             uid=now.st_uid,
             gid=now.st_gid,
+            flag="torn" if kept.torn else "",
             ctime_ns=now.st_ctime_ns if trusted else 0,
             inode=now.st_ino,
         )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import index
+from . import index, reserve
 from .state import State, open_state, read_json, read_text, write_json
 
 
 def mark(request: dict[str, Any]) -> dict[str, Any]:
-    """Note a nonce, the last claim and the last capture, and push all files to the disk."""
+    """Note a nonce, the last claim and the last capture, on a full disk too; push all to the disk."""
     state = open_state(request)
     marker = {"nonce": request["nonce"], **_progress(state)}
-    write_json(state.path("marker"), marker)
+    with reserve.given(state):
+        write_json(state.path("marker"), marker)
     os.sync()
     return marker
 

@@ -18,6 +18,11 @@ def processes(request: dict[str, Any]) -> dict[str, Any]:
     return {"processes": [row for row, _ in _tracked(open_state(request))]}
 
 
+def running(state: State) -> list[str]:
+    """Give the commands that calls left running and that run still, oldest first."""
+    return [row["command"] for row, _ in _tracked(state) if row["alive"]]
+
+
 def stop_processes(request: dict[str, Any]) -> dict[str, Any]:
     """Ask what lives to end, kill what does not within three seconds, and answer with what was stopped."""
     state = open_state(request)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from . import index
@@ -24,7 +25,8 @@ OLD_OUTPUT_SECONDS = 6 * 3600
 def pending(request: dict[str, Any]) -> dict[str, Any]:
     """Answer with the packs to upload and the manifest to publish (its file, digest and size).
 
-    Where all have no more than `inline` bytes together, each carries its content, in base64.
+    `full` gives one though nothing changed; `whole` gives a full one. Where all have no more than `inline`
+    bytes together, each carries its content, in base64.
     Raises RunnerFailure `lost_packs` if a pack that is neither uploaded nor here is needed.
     """
     state = open_state(request)
@@ -37,7 +39,7 @@ def pending(request: dict[str, Any]) -> dict[str, Any]:
         base = index.load(index.published_path(state))
         base = base if base.number == last.number else index.EMPTY
         captures = _captures(state, last, now, base)
-        row = _build(state, now, base, last, full=full)
+        row = _build(state, now, base, last, full=full or bool(request.get("whole")))
         _enclose([*(pack for one in captures for pack in one["packs"]), row], most=request.get("inline", 0))
         return {"captures": captures, "manifest": row}
 
@@ -58,7 +60,8 @@ def hear(request: dict[str, Any]) -> None:
         if number < before.number:
             return
         if row.get("sha256") == told["sha256"]:
-            os.replace(state.path("captures", f"manifest-{number}.index"), index.published_path(state))
+            with suppress(FileNotFoundError):  # an attempt that died, or met a full disk, had come so far
+                os.replace(state.path("captures", f"manifest-{number}.index"), index.published_path(state))
             deltas = 0 if row["kind"] == "full" else before.deltas + 1
             write_published(state, Published(number, told["key"], deltas))
             _sweep(state, number)

@@ -44,6 +44,7 @@ def restore(request: dict[str, Any]) -> dict[str, Any]:
             os.mkdir(staging, 0o700)
             _fill(state, plan, request["packs"])
             restored = _trust(plan)
+            _finish_directories(plan)
             time.sleep(max(TICK_SECONDS, read_limits(request).tick_ns / 1e9))
             _swap(state, staging)
         except BaseException:
@@ -86,9 +87,8 @@ def _is_same_symlink(row: Row, first: Row | None) -> bool:
 
 
 def _fill(state: State, plan: Plan, packs: dict[str, dict[str, Any]]) -> None:
-    """Make directories, files, hard links, symlinks; directories' modes and times last, deepest first."""
-    directories = sorted(path for path, row in plan.rows.items() if row.kind == "dir")
-    for path in directories:
+    """Make directories, files, hard links, symlinks."""
+    for path in _directories(plan):
         if path != b".":
             os.mkdir(os.path.join(plan.staging, path), 0o700)
     by_pack: dict[str, dict[bytes, Row]] = {}
@@ -100,7 +100,15 @@ def _fill(state: State, plan: Plan, packs: dict[str, dict[str, Any]]) -> None:
             write_files(file, plan.staging, rows)
     for path, row in sorted(plan.rows.items(), key=lambda item: bool(item[1].same_as)):
         _link(plan.staging, path, row)
-    for path in reversed(directories):
+
+
+def _directories(plan: Plan) -> list[bytes]:
+    return sorted(path for path, row in plan.rows.items() if row.kind == "dir")
+
+
+def _finish_directories(plan: Plan) -> None:
+    """Give directories their modes and times, deepest first: a closed one cannot be looked into any more."""
+    for path in reversed(_directories(plan)):
         whole, row = os.path.join(plan.staging, b"" if path == b"." else path), plan.rows[path]
         _own(whole, row)
         os.chmod(whole, row.mode)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .failures import RunnerFailure
 
 KINDS = frozenset({"file", "dir", "symlink", "hardlink", "omitted", "gone"})
-META_FIELDS = 12
+META_FIELDS = 13
 """The first fields of a row: what a manifest says. The others are the index's own."""
 
 
@@ -30,10 +30,14 @@ class Row(NamedTuple):
     gid: int = 0
     same_as: bytes = b""
     """Of a symlink, the path of the symlink that it is a hard link of."""
+    flag: str = ""
+    """`torn`: the file changed while it was read; `partial`: what the directory holds is not all known."""
     ctime_ns: int = 0
     """0: not trusted, the content is read again next time."""
     inode: int = 0
 
+
+FLAGS = ("torn", "partial")
 
 _CACHE = re.compile(
     rb"(?:^|/)(?:node_modules|\.venv|venv|__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache"
@@ -77,6 +81,8 @@ def spell(path: bytes, row: Row) -> str:
         fields["target"] = quote(row.target)
     if row.same_as:
         fields["same_as"] = quote(row.same_as)
+    if row.flag:
+        fields[row.flag] = True
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -90,7 +96,8 @@ def parse(line: bytes) -> tuple[bytes, Row]:
         path, kind = unquote(given["path"]), given["kind"]
         names = ("mode", "mtime_ns", "size", "sha256", "pack", "offset", "length", "uid", "gid")
         links = {n: unquote(given[n]) for n in ("target", "same_as") if n in given}
-        row = Row(kind, **links, **{n: given[n] for n in names if n in given})
+        flag = next((name for name in FLAGS if given.get(name)), "")
+        row = Row(kind, **links, flag=flag, **{n: given[n] for n in names if n in given})
     except (ValueError, KeyError, TypeError) as error:
         raise RunnerFailure("invalid_manifest", f"A manifest line is damaged: {error}") from None
     for name in (path, row.target) if kind == "hardlink" else (path,):

@@ -14,12 +14,14 @@ class Found(NamedTuple):
     stats: dict[bytes, os.stat_result]
     """By path relative to the root, which itself is b'.'."""
     omitted: list[bytes]
-    """Directories that were not looked into: unreadable, or past the limit."""
+    """Directories whose entries are not all there: unreadable, or past the limit."""
+    closed: list[bytes]
+    """Those of them that cannot be read."""
 
 
 def scan(root: bytes, *, most: int) -> Found:
     """Stat a tree, caches last, so that the limit of entries meets them first."""
-    found = Found({b".": os.lstat(root)}, [])
+    found = Found({b".": os.lstat(root)}, [], [])
     folders: list[bytes] = [b""]
     caches: list[bytes] = []
     while folders or caches:
@@ -49,5 +51,6 @@ def _scan_folder(root: bytes, folder: bytes, found: Found, *, most: int) -> list
     except (FileNotFoundError, NotADirectoryError):
         found.stats.pop(folder, None)
     except OSError:  # forbidden, or a path longer than the system takes
-        found.omitted.append(folder)
+        found.omitted.append(folder or b".")
+        found.closed.append(folder or b".")
     return below

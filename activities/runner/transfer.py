@@ -13,6 +13,7 @@ from .failures import RunnerFailure
 SOCKET_SECONDS = 60
 CHUNK = 1024 * 1024
 _OK = 200
+_MISSING = 404
 _REDIRECT = 300
 
 
@@ -57,12 +58,14 @@ def _send(connection: http.client.HTTPConnection, body: BinaryIO) -> None:
 def get(url: str, *, into: BinaryIO) -> int:
     """Fetch a body into a file; gives its length in bytes.
 
-    Raises RunnerFailure `download` if the store refuses or the body is cut short.
+    Raises RunnerFailure `missing` if it is not in the store, `download` if the store refuses or breaks off.
     """
     connection, target = _connect(urlsplit(url))
     try:
         connection.request("GET", target)
         response = connection.getresponse()
+        if response.status == _MISSING:
+            raise RunnerFailure("missing", "It is not in the object store.")
         if response.status != _OK:
             raise RunnerFailure("download", f"The object store answered {response.status} {response.reason}.")
         total = 0

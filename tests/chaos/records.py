@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import text
@@ -95,4 +96,6 @@ def _undone(words: str) -> list[tuple[str, ...]]:
     """Read the undone calls out of what was told of a lost sandbox."""
     if not words.startswith("[sandbox] The sandbox was lost"):
         return []
-    return [tuple(line.removeprefix("- ") for line in words.splitlines() if line.startswith("- "))]
+    _, _, listed = words.partition("These finished calls were undone:\n")
+    lines = takewhile(lambda line: line.startswith("- "), listed.splitlines())
+    return [tuple(line.removeprefix("- ") for line in lines)]

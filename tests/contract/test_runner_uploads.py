@@ -195,3 +195,18 @@ def test_lost_pack_is_noticed_and_made_again(box: Box):
 
     assert lost["kind"] == "lost_packs"
     assert "error" not in box.run("pending", full=True)
+
+
+def test_hearing_of_a_commit_is_finished_by_whoever_hears_it_again(box: Box):
+    """An attempt that died in the middle of it, as on a full disk, does not stop the ones after it."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    first = box.run("pending")["manifest"]
+    Path(f"{first['path']}.index").replace(box.state("captures", "published-index"))
+    again = publish(box, first, "k1")
+    (box.workspace / "b").write_text("y")
+    capture(box)
+    second = box.run("pending")["manifest"]
+
+    assert again["manifest"] is None
+    assert ("delta", "k1") == (second["kind"], second["parent"])

@@ -193,7 +193,7 @@ async def test_notes_never_push_out_where_the_whole_output_is(bench: Bench):
 
     text = (await result_of(bench, head, "t1"))["content"]
     assert "the whole output is in " in text
-    assert "Too large to be saved" in text
+    assert "Not saved, too large" in text
     assert len(text) <= 30_000
 
 
@@ -430,3 +430,16 @@ async def _answers(bench: Bench, sandbox: SandboxRef) -> None:
         probe = "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'"
         while (await bench.bash(sandbox, probe)).is_error:
             await asyncio.sleep(0.1)
+
+
+async def test_what_runs_in_the_background_is_told_with_each_changing_call(bench: Bench):
+    """So that the model can be told by name what a lost sandbox or a pause ended."""
+    sandbox = await bench.create()
+    before = await bench.bash(sandbox, "echo x > f")
+    serve = await bench.use(sandbox, "bash", {"command": "sleep 300 # serve", "background": True})
+    wrote = await bench.use(sandbox, "write_file", {"path": "g", "content": "x"})
+    killed = await bench.bash(sandbox, "pkill sleep; sleep 0.1")
+
+    assert [(), ("sleep 300 # serve",), ("sleep 300 # serve",), ()] == [
+        each.running for each in (before, serve, wrote, killed)
+    ]

@@ -16,6 +16,7 @@ OTHERS = {
     "database_url": "postgresql://h/d",
     "redis_url": "redis://h",
     "sandbox_microdollars_per_second": "30.5",
+    "snapshot_cadence": "phase",
     **dict.fromkeys(("anthropic_base_url", "e2b_api_url", "e2b_sandbox_url", "aws_endpoint_url_s3"), WEB),
 }
 

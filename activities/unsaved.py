@@ -1,0 +1,47 @@
+"""Why a snapshot could not be taken, said so that the workflow can tell of it. Owns the texts."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.failures import classify
+from activities.workspace import RunnerFault
+from workflows.errors import FailureType
+from workflows.files import TakeSnapshot
+
+DISK_FULL: Final = (
+    "The sandbox's disk is full: nothing new is saved, and what is not saved is gone if the sandbox is lost. "
+    "Find what is large (du -xah ~ | sort -h | tail) and delete what you do not need with rm."
+)
+TOLD_AFTER: Final = timedelta(minutes=1)
+"""How long a snapshot is tried before people are told that it cannot be taken."""
+
+
+@asynccontextmanager
+async def telling(request: TakeSnapshot) -> AsyncGenerator[None]:
+    """Turn a full disk, and an outage that lasts, into failures that the workflow tells of."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, RunnerFault) and error.kind == "disk_full":
+            raise ApplicationError(DISK_FULL, type=FailureType.DISK_FULL, non_retryable=True) from None
+        failure, info = classify(error), activity.info()
+        if failure.non_retryable or not request.tell_outage:
+            raise
+        if info.started_time - info.scheduled_time < TOLD_AFTER:
+            raise
+        text = f"{failure.message} The files wait in the sandbox; nothing new is run until they are saved."
+        raise ApplicationError(text, type=FailureType.UNSAVED, non_retryable=True) from None
+
+
+def untrusted(reason: str) -> ApplicationError:
+    """Refuse what came out of a sandbox that cannot be believed; the last restore point stands."""
+    return ApplicationError(
+        f"The snapshot's manifest is not to be trusted: {reason} The build is restored from its last one.",
+        type=FailureType.SANDBOX_LOST,
+        non_retryable=True,
+    )
