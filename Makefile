@@ -1,6 +1,6 @@
 # Everything a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed here.
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo demo-sleep up doctor test test-long check format clean bench-history bench-turn bench-recover bench-sleep bench-snapshot
+.PHONY: help setup programs demo demo-sleep up doctor test test-long check format clean bench-history bench-turn bench-recover bench-sleep bench-snapshot chaos
 
 # The first that runs and is new enough: a name on PATH may be a shim of a Python that is not there.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
@@ -29,6 +29,9 @@ test: programs ## the whole test suite; with E2B_API_KEY set, also on that accou
 
 test-long: programs ## the runs that take many minutes
 	.venv/bin/pytest -m long
+
+chaos: programs $(if $(REPORT),.nightshift/bench/plot/synced) ## kill -9 everything; N= SEED= REPORT=FILE.json with a plot
+	@.venv/bin/python -m tests.chaos --kills $(or $(N),1000) --seed $(or $(SEED),1) $(if $(REPORT),--report $(REPORT))
 
 check: setup ## format, lint, types, import contracts, dependencies
 	.venv/bin/ruff format --check .

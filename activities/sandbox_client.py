@@ -248,9 +248,15 @@ class SandboxClient:
         except (SandboxUnreachableException, TimeoutException, TimeoutError) as error:
             raise await self._unreachable(sandbox_id, error) from None
         except SandboxException as error:
-            raise answered(error) from None
+            raise await self._refused(sandbox_id, error) from None
         except Exception as error:  # noqa: BLE001 the boundary: the table in failures.py decides
             raise classify(error) from None
+
+    async def _refused(self, sandbox_id: str, error: SandboxException) -> Exception:
+        """Judge an answer that was a fault; the SDK names no status where a sandbox or its proxy gave it."""
+        if type(error) is SandboxException and error.status_code is None:
+            return await self._unreachable(sandbox_id, error)
+        return answered(error)
 
     async def _unreachable(self, sandbox_id: str, error: Exception) -> ApplicationError:
         """Judge a dropped or hung connection: retried while the provider calls the sandbox running."""
@@ -265,9 +271,8 @@ class SandboxClient:
             return lost(sandbox_id, "it stopped while it was used")
         if _attempt() >= MAX_ATTEMPTS:
             return lost(sandbox_id, "it is said to run but does not answer")
-        return ApplicationError(
-            f"Sandbox {sandbox_id} does not answer; it is asked again.", type=FailureType.RETRYABLE
-        )
+        told = f"Sandbox {sandbox_id} does not answer; it is asked again."
+        return ApplicationError(told, type=FailureType.RETRYABLE)
 
 
 def _attempt() -> int:

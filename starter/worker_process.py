@@ -14,6 +14,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from starter.attach import ROOT, TASK_QUEUE
 from starter.local.parts import PartFailed, Progress
@@ -106,11 +107,14 @@ class WorkerProcess:
 
 
 async def _is_polling(client: Client, pid: int) -> bool:
-    described = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=TASK_QUEUE),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
+    """Tell whether the server hears of this worker; a server that is away hears of none."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=TASK_QUEUE),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
+    try:
+        described = await client.workflow_service.describe_task_queue(request)
+    except (RPCError, RuntimeError):  # the SDK raises the second for a first connection
+        return False
     return any(poller.identity.startswith(f"{pid}@") for poller in described.pollers)

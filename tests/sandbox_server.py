@@ -37,6 +37,8 @@ class SandboxServer:
     uploads: str = ""
     python: str = sys.executable
     user: str | None = None
+    witness: Path | None = None
+    """A file outside that sandboxes may write."""
     prefix: tuple[str, ...] = ()
     """What the server's command line is run by."""
     options: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class SandboxServer:
             "HOME": str(Path.home()),
             "NIGHTSHIFT_LOCAL_KEY": KEY,
             "NIGHTSHIFT_UPLOAD_HOSTS": self.uploads,
+            "NIGHTSHIFT_WITNESS": str(self.witness or ""),
         }
         with (self.data / "log").open("ab") as log:
             where = ["--port", str(self.port), "--data", str(self.data)]

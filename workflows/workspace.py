@@ -135,6 +135,8 @@ class Workspace:
         state.log(workflow.now(), f"sandbox lost ({reason}); restored")
         state.undone = state.undone or bool(state.unsaved)
         state.unsaved, state.uncaptured, state.running, state.trouble = (), False, (), ""
+        # What went back is made again: that is no loop, and many losses in a row end the build by themselves.
+        state.recent_calls = ()
         await self.kill(lost)
 
     def count_loss(self, reason: str) -> None:

@@ -206,6 +206,31 @@ async def test_long_goes_on_after_its_context_changed(model: LocalModel, tools: 
     assert "10\n" == (tools.root / ".turns").read_text()
 
 
+async def test_units_come_to_the_same_commit_whatever_is_lost(model: LocalModel, tmp_path: Path):
+    """Told that its files went back, it looks, and its last commit is that of the undisturbed build."""
+
+    def lose(turn: int, _blocks: list[dict[str, Any]]) -> list[str]:
+        if turn == 3:
+            empty(disturbed.root)
+        return ["[sandbox] The sandbox was lost (killed)."] if turn == 3 else []
+
+    calm, disturbed = ToolBox.in_directory(tmp_path / "calm"), ToolBox.in_directory(tmp_path / "disturbed")
+    agent = await Agent(model, calm).build("[[script:units units=4]]")
+    again = await Agent(model, disturbed, notes=lose).build("[[script:units units=4]]")
+
+    assert "All 4 units are committed." == agent.report == again.report
+    assert 1 == steps(again).count("look")
+    assert head(calm) == head(disturbed)
+    assert_sound(disturbed)
+    disturbed.close()
+
+
+def head(tools: ToolBox) -> str:
+    """Return the last commit."""
+    words = ["git", "-C", str(tools.root), "rev-parse", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
 async def test_webapp_goes_on_after_its_context_changed(model: LocalModel, tools: ToolBox):
     """With nothing but the brief left, `webapp` writes only what is missing and finishes."""
     await Agent(model, tools, max_turns=12).build("A habit tracker")

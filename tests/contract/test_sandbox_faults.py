@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from temporalio.exceptions import ApplicationError
 from typing_extensions import override
@@ -133,6 +134,29 @@ async def test_a_line_cut_with_the_sandbox_gone_is_a_loss(bench: Bench, settings
         await running
 
     assert caught.value.type == FailureType.SANDBOX_LOST
+
+
+@pytest.mark.parametrize("kind", ["server_error", "bad_gateway", "rate_limit"])
+async def test_a_status_in_place_of_an_answer_is_asked_again(bench: Bench, settings: Settings, kind: str):
+    """What the way to a sandbox answers in its place is never taken for a bug, nor for a bad template."""
+    sandbox = await bench.create()
+
+    for path, step in (
+        ("/process.Process", bench.client.run(sandbox.sandbox_id, "true", within=SOON)),
+        ("/files", bench.client.write(sandbox.sandbox_id, "a", b"")),
+    ):
+        await set_fault(settings, kind=kind, path=path)
+        with pytest.raises(ApplicationError) as caught:
+            await step
+        assert (FailureType.RETRYABLE, False) == (caught.value.type, caught.value.non_retryable)
+    assert 0 == (await bench.client.run(sandbox.sandbox_id, "true", within=SOON)).exit_code
+
+
+async def set_fault(settings: Settings, **fault: object) -> None:
+    """Turn a switch of the sandbox server."""
+    key = settings.e2b_api_key.get_secret_value()
+    async with httpx2.AsyncClient(trust_env=False, headers={"X-API-KEY": key}) as client:
+        (await client.post(f"{settings.e2b_api_url}/_control/faults", json=fault)).raise_for_status()
 
 
 class Full(SandboxClient):

@@ -378,6 +378,14 @@ def test_a_full_disk_is_named():
     assert (type(failure), failure.non_retryable) == (DiskFull, False)
 
 
+@pytest.mark.parametrize(("status", "is_passing"), [(500, True), (502, True), (400, False), (None, False)])
+def test_answers_of_the_sandbox_provider(status: int | None, *, is_passing: bool):
+    """Its own faults pass, whichever call of ours they answer; what it refuses is asked only once."""
+    failure = classify(e2b.exceptions.SandboxException("said", status_code=status))
+
+    assert is_passing == (failure.type == FailureType.RETRYABLE) == (not failure.non_retryable)
+
+
 @pytest.mark.parametrize(
     ("status", "said", "expected"),
     [

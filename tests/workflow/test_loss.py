@@ -7,7 +7,7 @@ import pytest
 from tests.fakes import Gate, World, acts, bug, call, done, lost, refused
 from tests.handles import failure, ready
 from workflows.files import ProofReport
-from workflows.guard import MAX_LOSSES
+from workflows.guard import MAX_LOSSES, REPEATS, REPETITION_NOTE
 from workflows.turns import Refusal, ToolOutcome
 
 
@@ -81,6 +81,17 @@ async def test_loss_found_by_the_upload_alone(bench):
     assert [(1, None), (2, None)] == build_sandboxes(world)
     assert [1, 2] == [run.sandbox.generation for run in world.tools]
     assert "- bash: one" in world.asked[2].notes[0]
+
+
+async def test_a_call_that_a_loss_undid_is_no_loop_when_it_is_made_again(bench):
+    """The same call with the same result three times is what any model does whose files went back thrice."""
+    again = [acts(call("bash", "one")) for _ in range(REPEATS)]
+    world = World(replies=iter([*again, done()]), faults={"take_snapshot": [lost()] * (REPEATS - 1)})
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    assert REPEATS - 1 == len(told(world))
+    assert [] == [note for one in world.asked for note in one.notes if note == REPETITION_NOTE]
 
 
 async def test_sandbox_that_dies_while_it_is_made(bench):

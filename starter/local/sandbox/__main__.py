@@ -2,6 +2,7 @@
 
 Run as `python -m starter.local.sandbox --port N --data DIR` with the API key in NIGHTSHIFT_LOCAL_KEY, and
 in NIGHTSHIFT_UPLOAD_HOSTS the host:port of each object store that sandboxes may reach on a private address.
+NIGHTSHIFT_WITNESS, for tests, names a file outside that every sandbox may write.
 """
 
 import argparse
@@ -91,9 +92,11 @@ def _is_compiled(source: Path) -> bool:
     return compiled.exists() and compiled.stat().st_mtime >= source.stat().st_mtime
 
 
-async def serve(*, port: int, data: Path, api_key: str, upload_hosts: str, limits: Limits) -> None:
+async def serve(
+    *, port: int, data: Path, api_key: str, upload_hosts: str, limits: Limits, witness: Path | None = None
+) -> None:
     """Serve until a signal to stop; every sandbox's processes have ended when this returns."""
-    isolation = find_isolation(data / "etc")
+    isolation = find_isolation(data / "etc", witness=witness)
     if not isolation.isolated:
         log.warning(UNISOLATED)
     compiling = asyncio.create_task(compile_guest())
@@ -128,12 +131,14 @@ def main() -> None:
         sys.exit("NIGHTSHIFT_LOCAL_KEY is not set: choose any text as the key that clients must send.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uploads = os.environ.get("NIGHTSHIFT_UPLOAD_HOSTS", "")
+    named = os.environ.get("NIGHTSHIFT_WITNESS", "")
     serving = serve(
         port=options.port,
         data=options.data.absolute(),
         api_key=api_key,
         upload_hosts=uploads,
         limits=Limits.of(options),
+        witness=Path(named) if named else None,
     )
     asyncio.run(serving)
 

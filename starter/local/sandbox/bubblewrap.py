@@ -22,6 +22,8 @@ GUEST_MODULE = "starter.local.sandbox.guest"
 PRIVATE = "/opt/nightshift"
 USER_ID = "1000"
 HOME = "/home/user"
+WITNESS = "/run/witness"
+"""Where a sandbox sees the file that `NIGHTSHIFT_WITNESS` names."""
 PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{PRIVATE}/bin"
 
 NAMESPACES = (
@@ -73,6 +75,15 @@ class Isolation:
     """The bubblewrap program and the options it knows; None where it cannot run."""
     etc: Path
     """Where the sandboxes' own files of /etc lie."""
+    witness: Path | None = None
+    """One file outside that code in every sandbox may write, to testify of itself; only for tests."""
+
+    @property
+    def testimony(self) -> dict[str, str]:
+        """What tells code in a sandbox where that file is."""
+        if self.witness is None:
+            return {}
+        return {"LOCAL_WITNESS": WITNESS if self.isolated else str(self.witness)}
 
     @property
     def isolated(self) -> bool:
@@ -80,7 +91,7 @@ class Isolation:
         return self.bwrap is not None
 
 
-def find_isolation(etc: Path) -> Isolation:
+def find_isolation(etc: Path, *, witness: Path | None = None) -> Isolation:
     """Write the files of /etc and find a bubblewrap that runs here, trying the system's own first."""
     etc.mkdir(parents=True, exist_ok=True)
     for name, text in ETC_OWN.items():
@@ -88,8 +99,8 @@ def find_isolation(etc: Path) -> Isolation:
     for program in _candidates():
         for options in (("--disable-userns",), ()):
             if _runs([program, *options]):
-                return Isolation((program, *options), etc)
-    return Isolation(None, etc)
+                return Isolation((program, *options), etc, witness)
+    return Isolation(None, etc, witness)
 
 
 def _candidates() -> list[str]:
@@ -129,6 +140,7 @@ def guest_command(isolation: Isolation, directory: Path, *, channel: int) -> lis
         *("--remount-ro", "/dev", "--dir", "/run", "--dir", "/var"),
         *("--bind", str(directory / "home"), HOME, "--bind", str(directory / "tmp"), "/tmp"),  # noqa: S108 -- its own
         *("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run"),  # noqa: S108 -- its own
+        *(("--bind", str(isolation.witness), WITNESS) if isolation.witness else ()),
         *_guest(),
         *("--remount-ro", "/", "--chdir", HOME),
         *(_guest_python(), "-S", "-P", "-m", GUEST_MODULE, str(channel)),

@@ -12,6 +12,7 @@ Kind = Literal[
     "stale_files",
     "other_id",
     "bad_gateway",
+    "server_error",
     "lost_answer",
     "drop",
     "stall",
@@ -22,7 +23,8 @@ Kind = Literal[
 ]
 """stale_files: a resume brings back home and tmp as they were when the fault was set (E2B #884).
 other_id: a connect answers with another sandbox that has only part of the files.
-bad_gateway: 502 instead of passing the request on. lost_answer: it is carried out, then answered with 502.
+bad_gateway: 502 instead of passing the request on; server_error: 500.
+lost_answer: it is carried out, then answered with 502.
 drop: it is carried out and the stream is cut after its beginning. stall: its answer waits `seconds`.
 killed: the sandbox is gone once the answer has begun. disk_full: nothing can be written for `seconds`.
 aged: the run began `seconds` earlier, so that its longest run ends sooner.

@@ -65,7 +65,8 @@ class Guest:
             "memory": surroundings.limits.memory_mb << 20,
             "processes": surroundings.limits.processes,
             "disk": surroundings.limits.disk_mb << 20,
-            "environment": _environment(record, directory, isolated=self._isolated),
+            "environment": _environment(record, directory, isolated=self._isolated)
+            | surroundings.isolation.testimony,
         }
         sockets = await self._channel.ask(json.dumps(settings).encode())
         for port, listener in zip(ports, sockets, strict=True):

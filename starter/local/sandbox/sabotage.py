@@ -14,6 +14,7 @@ from starter.local.sandbox.guest.asgi import Receive, Scope, Send, header, respo
 from starter.local.sandbox.one_sandbox import Sandbox, SandboxNotFoundError
 from starter.local.sandbox.records import new_record
 
+STATUS = {"bad_gateway": (502, "Bad Gateway"), "server_error": (500, "Internal server error")}
 NAMED = re.compile(r"^(?:/v2)?/sandboxes/([^/]+)")
 
 
@@ -48,9 +49,9 @@ class Saboteur:
     async def _harm(self, fault: Fault, asked: Asked, call: tuple[Scope, Receive, Send]) -> None:
         scope, receive, send = call
         match fault.kind:
-            case "bad_gateway":
+            case "bad_gateway" | "server_error":
                 await _drain(receive)
-                await _answer(send, 502, "Bad Gateway")
+                await _answer(send, *STATUS[fault.kind])
             case "rate_limit":
                 await _drain(receive)
                 retry = (b"retry-after", f"{fault.seconds:g}".encode())

@@ -1,7 +1,7 @@
 """Which script plays: the one that the brief names, as in `[[script:long turns=60]]`, else the web app."""
 
 from starter.local.model.conversation import Conversation
-from starter.local.model.scripts import broken, idle, long, loop, night, sleeper, webapp, wild
+from starter.local.model.scripts import broken, idle, long, loop, night, sleeper, units, webapp, wild
 from starter.local.model.steps import Reply, Script, Text
 
 SCRIPTS: tuple[Script, ...] = (
@@ -11,6 +11,7 @@ SCRIPTS: tuple[Script, ...] = (
     idle.SCRIPT,
     wild.SCRIPT,
     loop.SCRIPT,
+    units.SCRIPT,
     broken.SCRIPT,
     webapp.SCRIPT,
 )

@@ -1,0 +1,75 @@
+"""What must not be left once all builds are over: processes, sandboxes, open rows, running workflows."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from e2b import AsyncSandbox
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.client import Client
+
+from starter.attach import TASK_QUEUE
+from starter.local.parts import Part
+from tests.chaos.builds import Built
+from tests.chaos.parts import Parts
+
+OPEN = {
+    "builds that are open": "SELECT id FROM builds WHERE finished_at IS NULL",
+    "reservations that are open": "SELECT id FROM ledger WHERE state = 'reserved'",
+    "sandboxes that are neither gone nor a preview": """SELECT s.sandbox_id FROM sandboxes s
+        JOIN builds b ON b.id = s.build_id WHERE s.state <> 'gone' AND s.sandbox_id <> b.sandbox_id""",
+}
+
+
+async def left_over(
+    parts: Parts, client: Client, connection: AsyncConnection, builds: Sequence[Built]
+) -> list[str]:
+    """Say what is left after a round of the janitor, the previews of finished builds being killed."""
+    await client.execute_workflow("JanitorWorkflow", id="chaos-janitor", task_queue=TASK_QUEUE)
+    said: list[str] = []
+    for what, query in OPEN.items():
+        if found := [row[0] for row in await connection.execute(text(query))]:
+            said.append(f"{what}: {found}")
+    previews = {built.result.sandbox_id for built in builds if built.result}
+    pages = AsyncSandbox.list(limit=100, **provider(parts))
+    while pages.has_next:
+        said += [
+            f"the provider has sandbox {each.sandbox_id} ({each.state}, {each.metadata})"
+            for each in await pages.next_items()
+            if each.sandbox_id not in previews
+        ]
+    said += [
+        f"workflow {each.id} ({each.workflow_type}) runs"
+        async for each in client.list_workflows("ExecutionStatus = 'Running'")
+    ]
+    return said
+
+
+def provider(parts: Parts) -> dict[str, Any]:
+    """What E2B's SDK is told to reach the sandbox server."""
+    environment = parts.environment
+    return {
+        "api_url": environment["E2B_API_URL"],
+        "sandbox_url": environment["E2B_SANDBOX_URL"],
+        "api_key": environment["E2B_API_KEY"],
+    }
+
+
+def sandbox_ids(parts: Parts) -> set[bytes]:
+    """Give the ids of the sandboxes that the server knows last."""
+    return {path.name.encode() for path in (parts.home.part(Part.SANDBOX) / "sandboxes").glob("*")}
+
+
+def processes(directory: Path, sandboxes: set[bytes]) -> list[str]:
+    """Give the processes that name a directory, or that run in one of the sandboxes."""
+    found: list[str] = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            line = (path / "cmdline").read_bytes()
+            words = (path / "environ").read_bytes().split(b"\0")
+            ids = {word.partition(b"=")[2] for word in words if word.startswith(b"E2B_SANDBOX_ID=")}
+            if ids & sandboxes or str(directory).encode() in line:
+                found.append(f"{path.name} {line[:200]!r}")
+    return found
