@@ -2,16 +2,20 @@
 
 import json
 from argparse import Namespace
+from datetime import timedelta
 
 from pydantic import JsonValue
 from rich.console import Console
-from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from starter.amounts import PLAN
 from starter.attach import attach
 from starter.commands import Handle, say_command
 from starter.requests import UnusableRequest
+
+PATIENCE = timedelta(seconds=30)
+"""How long a build may take to answer; without a worker it never does."""
 
 
 class BuildEnded(UnusableRequest):
@@ -29,7 +33,9 @@ async def model(given: Namespace, console: Console) -> int:
     return 0
 
 
-async def change_build(client: Client, workflow_id: str, name: str, value: JsonValue) -> None:
+async def change_build(
+    client: Client, workflow_id: str, name: str, value: JsonValue, *, within: timedelta = PATIENCE
+) -> None:
     """Send an update and wait until it is done.
 
     Raises UnusableRequest where the build refuses it, BuildEnded where it has ended, RPCError for no build.
@@ -38,7 +44,14 @@ async def change_build(client: Client, workflow_id: str, name: str, value: JsonV
     described = await handle.describe()
     ended = described.status.name.lower() if described.status else "unknown"
     try:
-        await handle.execute_update(name, value)  # pyright: ignore[reportUnknownMemberType] SDK signature
+        await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] SDK signature
+            name, value, rpc_timeout=within
+        )
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise UnusableRequest(
+            f"No worker took it up within {within.seconds} s. Is one running (`make up`)? "
+            f"See by `python -m starter status {workflow_id}` whether it was done before you ask again."
+        ) from None
     except WorkflowUpdateFailedError as error:
         raise UnusableRequest(f"The build refused it: {error.cause}. Nothing was changed.") from None
     except RPCError as error:
