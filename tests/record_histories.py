@@ -197,6 +197,17 @@ async def undone(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def outrun(on: Bench, world: World) -> WorkflowHandle:
+    """A proof that outlasts its sandbox's run, then one that passes."""
+    now = await on.environment.get_current_time()
+    world.run_ends = iter([now + timedelta(days=9), now])
+    world.faults = {"install_dependencies": [lost()]}
+    world.replies = iter([done(), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
@@ -211,6 +222,7 @@ SCENARIOS: dict[str, Scenario] = {
     "dear": dear,
     "renewed": renewed,
     "undone": undone,
+    "outrun": outrun,
 }
 
 
