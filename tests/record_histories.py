@@ -16,6 +16,7 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from starter.local.java import time_skipping_server
@@ -24,6 +25,7 @@ from tests.fakes import Gate, World, acts, call, done, lost, passing, refused
 from tests.handles import cancelled, ready, until, until_alone, until_event
 from tests.histories import chain
 from tests.workflow.conftest import Bench, working
+from workflows.errors import FailureType
 from workflows.files import ProofReport
 from workflows.models import BuildStatus
 from workflows.turns import Refusal
@@ -208,6 +210,20 @@ async def outrun(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def heeded(on: Bench, world: World) -> WorkflowHandle:
+    """The founder speaks while the model is asked, whose key is refused in the same instant."""
+    think = Gate(deaf=True)
+    needed = ApplicationError("Mend the key.", type=FailureType.PERSON_NEEDED, non_retryable=True)
+    world.gates, world.faults = {"call_model": [think]}, {"call_model": [needed]}
+    handle = await on.start()
+    await think.reached.wait()
+    await handle.signal("steer", "use blue")
+    await until_event(handle, "activity_task_cancel_requested")
+    think.opened.set()
+    await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
@@ -223,6 +239,7 @@ SCENARIOS: dict[str, Scenario] = {
     "renewed": renewed,
     "undone": undone,
     "outrun": outrun,
+    "heeded": heeded,
 }
 
 
