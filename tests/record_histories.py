@@ -152,6 +152,21 @@ async def rewound(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def limited(on: Bench, world: World) -> WorkflowHandle:
+    """At its limit of tool calls: it goes back only once that was raised."""
+    act = Gate()
+    world.gates = {"run_tool": [act]}
+    world.replies = iter([acts(call("bash", "one")), done()])
+    handle = await on.start({"idea": "x", "max_tool_calls": 1})
+    await act.reached.wait()
+    with suppress(WorkflowUpdateFailedError):
+        await handle.execute_update("rewind", {"turn": 1}, id="refused")
+    await handle.execute_update("set_limit", {"max_tool_calls": 2})
+    await handle.execute_update("rewind", {"turn": 1}, result_type=BuildStatus)
+    await ready(handle)
+    return handle
+
+
 async def retried(on: Bench, world: World) -> WorkflowHandle:
     """Activities that fail in passing."""
     world.faults = {
@@ -233,6 +248,7 @@ SCENARIOS: dict[str, Scenario] = {
     "interrupted": interrupted,
     "unproven": unproven,
     "rewound": rewound,
+    "limited": limited,
     "retried": retried,
     "changed": changed,
     "dear": dear,

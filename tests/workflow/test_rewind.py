@@ -255,6 +255,28 @@ async def test_a_build_that_has_not_begun_or_is_ending_cannot_go_back(bench):
     assert "fork" in late.message
 
 
+async def test_at_the_limit_of_tool_calls_it_is_refused_until_the_limit_is_raised(bench):
+    """Going back gives no call back, and the build would end: the last call that runs counts, too."""
+    gate = Gate()
+    world = World(gates={"run_tool": [None, gate]})
+    world.replies = iter([acts(call("bash", "one")), acts(call("bash", "two")), done()])
+    async with bench(world) as on:
+        handle = await on.start({"idea": "x", "max_tool_calls": 2})
+        await gate.reached.wait()
+        running = await why_not(handle, {"turn": 1})
+        await handle.signal("pause")
+        await until(handle, "PAUSED")
+        paused = await why_not(handle, {"turn": 1})
+        await handle.execute_update("set_limit", {"max_tool_calls": 3})
+        await back(handle)
+        await handle.signal("resume")
+        await ready(handle)
+
+    assert "set_limit" in running.message
+    assert running.message == paused.message
+    assert [1, 3, 501] == heads(world)
+
+
 async def test_a_stop_that_comes_with_a_rewind_wins(bench):
     """The build ends, with its files as they are."""
     gate = Gate()
