@@ -175,7 +175,7 @@ class BuildState(BaseModel):
     """Commands that ran in the background when a call last told."""
     cadence: Cadence = "turn"
     trouble: str = ""
-    """Why the files cannot be saved; empty once they are."""
+    """Why the files cannot be saved or restored; empty once they are."""
     losses: int = 0
     """Sandboxes lost since the last restore point was made."""
     proofs: int = 0
