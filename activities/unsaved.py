@@ -19,7 +19,10 @@ DISK_FULL: Final = (
 )
 TOLD_AFTER: Final = timedelta(minutes=1)
 """How long it is tried before people are told that it cannot be done."""
-_SAVING: Final = "The files wait in the sandbox; nothing new is run until they are saved."
+_SAVING: Final = (
+    "The files wait in the sandbox; nothing new is run until they are saved. A `stop` or cancel waits, too; "
+    "`temporal workflow terminate` does not, and gives up what came after the last restore point."
+)
 _RESTORING: Final = "The files are safe at their last restore point; nothing is run until they can be read."
 
 

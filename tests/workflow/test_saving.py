@@ -149,6 +149,28 @@ async def test_a_bucket_that_is_away_is_shown_until_the_files_are_saved(bench):
     assert [False, True, True] == [one.tell_outage for one in world.snapshots]
 
 
+async def test_a_stop_waits_for_files_that_cannot_be_saved_yet(bench):
+    """However long the bucket is away, the build ends with all its files and kills nothing before."""
+    back = Gate()
+    world = World(
+        replies=iter([acts(call("bash", "one")), acts(call("bash", "two"))]),
+        faults={"take_snapshot": [away()]},
+        gates={"take_snapshot": [None, back]},
+    )
+    async with bench(world) as on:
+        handle = await on.start()
+        await back.reached.wait()
+        await handle.signal("stop", "enough")
+        during = BuildStatus.model_validate(await handle.query("status"))
+        killed = list(world.killed)
+        back.opened.set()
+        ended = await failure(handle)
+
+    assert ("CODE", "The bucket is away.", []) == (during.status, during.trouble, killed)
+    assert ("stopped", "end") == (ended.type, world.snapshots[-1].reason)
+    assert ["sbx-1"] == world.killed
+
+
 async def test_a_bucket_that_is_away_during_a_restore_is_shown_until_it_is_read(bench):
     """Status and details say why nothing is run; the restore is then tried for as long as it takes."""
     back = Gate()
