@@ -21,6 +21,7 @@ from activities.restore import Restorer
 from activities.sandbox_rows import SandboxRow, SandboxRows
 from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
+from activities.unsaved import telling
 from activities.workspace import RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
@@ -59,7 +60,8 @@ class Sandboxes(ports.Sandboxes):
     async def create_sandbox(self, request: CreateSandbox) -> SandboxRef:
         """Create a sandbox once for this build and generation; restore a snapshot into it.
 
-        Raises InvalidTemplate, SandboxLost when it died while it was made.
+        Raises InvalidTemplate, SandboxLost when it died while it was made, and Unrestored where it is to tell
+        of an outage.
         """
         async with heartbeating(), classified():
             await self._time.renew(request.build_id)
@@ -108,7 +110,8 @@ class Sandboxes(ports.Sandboxes):
             raise invalid_template(f"it has only {found['free_bytes']} bytes of free disk", "a larger disk")
         sandbox = sandbox.model_copy(update={"home": found["home"], "workspace": found["workspace"]})
         if request.restore_point is not None:
-            await self._restorer.restore(sandbox, request.restore_point, source_only=request.source_only)
+            async with telling(request):
+                await self._restorer.restore(sandbox, request.restore_point, source_only=request.source_only)
         await self._rows.note(row, state="live", home=sandbox.home, workspace=sandbox.workspace)
         return sandbox
 

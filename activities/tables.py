@@ -106,6 +106,7 @@ tool_results = sa.Table(
     sa.Column("tool_use_id", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False, comment="JSON text of a whole tool_result block"),
     words("preview"),
+    sa.Column("effects", sa.Text, nullable=False, server_default=sa.text("'{}'"), comment="JSON text"),
     sa.Column("is_error", sa.Boolean, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
     moment(),

@@ -29,6 +29,19 @@ class Result(NamedTuple):
     plan_item: str = ""
 
     @property
+    def effects(self) -> dict[str, JsonValue]:
+        """What the workflow is told of the call beside its text, as `ToolOutcome` names it."""
+        return {
+            "interrupted": self.interrupted,
+            "captured": self.captured,
+            "uncaptured": self.uncaptured,
+            "running": None if self.running is None else list(self.running),
+            "phase": self.phase,
+            "phase_again": self.phase_again,
+            "plan_item": self.plan_item,
+        }
+
+    @property
     def content(self) -> JsonValue:
         """The content of the tool_result block."""
         if not self.images:

@@ -6,6 +6,7 @@ results; a lost sandbox is raised, as its failure must never read like a command
 
 import asyncio
 import base64
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -96,11 +97,11 @@ class Tools(ports.Tools):
         """
         async with heartbeating(), classified():
             if kept := await self._transcript.result(request.head, request.call.tool_use_id):
-                return _outcome(kept, Result(""))
+                return _outcome(kept, request.sandbox.generation)
             result = await self._run_to_an_end(request)
             kept = await self._write(request, result)
             await self._tell(request, kept)
-        return _outcome(kept, result)
+        return _outcome(kept, request.sandbox.generation)
 
     async def _run_to_an_end(self, request: ToolRun) -> Result:
         """Run the call; once someone interrupts it is cut short, and what it gave until then kept."""
@@ -252,6 +253,7 @@ class Tools(ports.Tools):
             is_error=result.is_error,
             generation=request.sandbox.generation,
             preview=cleaned.text[:PREVIEW_CHARS],
+            effects=result.effects,
         )
 
     async def _tell(self, request: ToolRun, kept: ToolResult) -> None:
@@ -274,17 +276,15 @@ def _is_interrupted() -> bool:
     return details is not None and details.cancel_requested
 
 
-def _outcome(kept: ToolResult, result: Result) -> ToolOutcome:
+def _outcome(kept: ToolResult, generation: int) -> ToolOutcome:
+    """Tell the workflow of a written result: the same whichever attempt asks, but in another sandbox."""
+    effects: dict[str, Any] = json.loads(kept.effects)
+    if kept.generation != generation:
+        effects |= {"captured": 0, "running": None}
     return ToolOutcome(
         tool_use_id=kept.tool_use_id,
         preview=kept.preview,
         is_error=kept.is_error,
-        interrupted=result.interrupted,
-        captured=result.captured,
-        uncaptured=result.uncaptured,
-        running=result.running,
-        phase=result.phase,
-        phase_again=result.phase_again,
-        plan_item=result.plan_item,
         digest=kept.digest,
+        **effects,
     )

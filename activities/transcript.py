@@ -30,6 +30,8 @@ class ToolResult:
     preview: str
     is_error: bool
     generation: int
+    effects: str = "{}"
+    """JSON text of what the workflow is told of the call beside that."""
 
     @property
     def digest(self) -> str:
@@ -170,22 +172,27 @@ class Transcript:
         is_error: bool,
         generation: int,
         preview: str = "",
+        effects: dict[str, JsonValue] | None = None,
     ) -> ToolResult:
         """Write a call's one result; an earlier one stays and is given back.
 
         Raises SandboxLost when a newer sandbox of the build has taken over since.
         """
         block: dict[str, JsonValue] = {"type": "tool_result", "tool_use_id": tool_use_id, "content": content}
-        body = dump(block | {"is_error": True} if is_error else block)
-        preview = json.loads(dump(preview)).replace("\0", "")
+        row: dict[str, Any] = {
+            "head_id": head,
+            "tool_use_id": tool_use_id,
+            "body": dump(block | {"is_error": True} if is_error else block),
+            "preview": json.loads(dump(preview)).replace("\0", ""),
+            "is_error": is_error,
+            "generation": generation,
+            "effects": dump(effects or {}),
+        }
         async with self._engine.begin() as connection:
             await connection.execute(
                 insert(tool_results)
                 .from_select(
-                    ["head_id", "tool_use_id", "body", "preview", "is_error", "generation"],
-                    select(*map(literal, (head, tool_use_id, body, preview, is_error, generation))).where(
-                        ~_newer_sandbox(head, generation)
-                    ),
+                    list(row), select(*map(literal, row.values())).where(~_newer_sandbox(head, generation))
                 )
                 .on_conflict_do_nothing()
             )

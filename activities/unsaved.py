@@ -1,4 +1,4 @@
-"""Why a snapshot could not be taken, said so that the workflow can tell of it. Owns the texts."""
+"""Why files could not be saved or read back, said so that the workflow can tell of it. Owns the texts."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,18 +11,23 @@ from temporalio.exceptions import ApplicationError
 from activities.failures import classify
 from activities.workspace import RunnerFault
 from workflows.errors import FailureType
-from workflows.files import TakeSnapshot
+from workflows.files import CreateSandbox, TakeSnapshot
 
 DISK_FULL: Final = (
     "The sandbox's disk is full: nothing new is saved, and what is not saved is gone if the sandbox is lost. "
     "Find what is large (du -xah ~ | sort -h | tail) and delete what you do not need with rm."
 )
 TOLD_AFTER: Final = timedelta(minutes=1)
-"""How long a snapshot is tried before people are told that it cannot be taken."""
+"""How long it is tried before people are told that it cannot be done."""
+_SAVING: Final = (
+    "The files wait in the sandbox; nothing new is run until they are saved. A `stop` or cancel waits, too; "
+    "`temporal workflow terminate` does not, and gives up what came after the last restore point."
+)
+_RESTORING: Final = "The files are safe at their last restore point; nothing is run until they can be read."
 
 
 @asynccontextmanager
-async def telling(request: TakeSnapshot) -> AsyncGenerator[None]:
+async def telling(request: TakeSnapshot | CreateSandbox) -> AsyncGenerator[None]:
     """Turn a full disk, and an outage that lasts, into failures that the workflow tells of."""
     try:
         yield
@@ -34,8 +39,10 @@ async def telling(request: TakeSnapshot) -> AsyncGenerator[None]:
             raise
         if info.started_time - info.scheduled_time < TOLD_AFTER:
             raise
-        text = f"{failure.message} The files wait in the sandbox; nothing new is run until they are saved."
-        raise ApplicationError(text, type=FailureType.UNSAVED, non_retryable=True) from None
+        saves = isinstance(request, TakeSnapshot)
+        kind = FailureType.UNSAVED if saves else FailureType.UNRESTORED
+        text = f"{failure.message} {_SAVING if saves else _RESTORING}"
+        raise ApplicationError(text, type=kind, non_retryable=True) from None
 
 
 def untrusted(reason: str) -> ApplicationError:

@@ -16,6 +16,7 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from starter.local.java import time_skipping_server
@@ -24,6 +25,7 @@ from tests.fakes import Gate, World, acts, call, done, lost, passing, refused
 from tests.handles import cancelled, ready, until, until_alone, until_event
 from tests.histories import chain
 from tests.workflow.conftest import Bench, working
+from workflows.errors import FailureType
 from workflows.files import ProofReport
 from workflows.models import BuildStatus
 from workflows.turns import Refusal
@@ -150,6 +152,21 @@ async def rewound(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def limited(on: Bench, world: World) -> WorkflowHandle:
+    """At its limit of tool calls: it goes back only once that was raised."""
+    act = Gate()
+    world.gates = {"run_tool": [act]}
+    world.replies = iter([acts(call("bash", "one")), done()])
+    handle = await on.start({"idea": "x", "max_tool_calls": 1})
+    await act.reached.wait()
+    with suppress(WorkflowUpdateFailedError):
+        await handle.execute_update("rewind", {"turn": 1}, id="refused")
+    await handle.execute_update("set_limit", {"max_tool_calls": 2})
+    await handle.execute_update("rewind", {"turn": 1}, result_type=BuildStatus)
+    await ready(handle)
+    return handle
+
+
 async def retried(on: Bench, world: World) -> WorkflowHandle:
     """Activities that fail in passing."""
     world.faults = {
@@ -197,6 +214,31 @@ async def undone(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def outrun(on: Bench, world: World) -> WorkflowHandle:
+    """A proof that outlasts its sandbox's run, then one that passes."""
+    now = await on.environment.get_current_time()
+    world.run_ends = iter([now + timedelta(days=9), now])
+    world.faults = {"install_dependencies": [lost()]}
+    world.replies = iter([done(), done()])
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
+async def heeded(on: Bench, world: World) -> WorkflowHandle:
+    """The founder speaks while the model is asked, whose key is refused in the same instant."""
+    think = Gate(deaf=True)
+    needed = ApplicationError("Mend the key.", type=FailureType.PERSON_NEEDED, non_retryable=True)
+    world.gates, world.faults = {"call_model": [think]}, {"call_model": [needed]}
+    handle = await on.start()
+    await think.reached.wait()
+    await handle.signal("steer", "use blue")
+    await until_event(handle, "activity_task_cancel_requested")
+    think.opened.set()
+    await ready(handle)
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     "plain": plain,
     "woken": woken,
@@ -206,11 +248,14 @@ SCENARIOS: dict[str, Scenario] = {
     "interrupted": interrupted,
     "unproven": unproven,
     "rewound": rewound,
+    "limited": limited,
     "retried": retried,
     "changed": changed,
     "dear": dear,
     "renewed": renewed,
     "undone": undone,
+    "outrun": outrun,
+    "heeded": heeded,
 }
 
 

@@ -37,6 +37,7 @@ class Acting:
         `refuse`, if not empty, is the error result of them all. Raises BuildFailed on a loop.
         """
         traces: list[str] = []
+        self._state.acting = len(reply.tool_calls)
         for batch in guard.batches(reply.tool_calls):
             if batch[0].changing:
                 await self._workspace.saved()
@@ -78,6 +79,7 @@ class Acting:
     def _observe(self, call: ToolCall, outcome: ToolOutcome) -> None:
         state = self._state
         state.tool_calls += 1
+        state.acting -= 1
         state.captured = max(state.captured, outcome.captured)
         if call.changing and (not outcome.interrupted or outcome.captured > 0):
             state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")

@@ -29,6 +29,7 @@ class FailureType(StrEnum):
     RETRYABLE = "ProviderUnavailable"  # the provider's passing fault
     DISK_FULL = "DiskFull"  # no snapshot until the model makes room in the sandbox
     UNSAVED = "Unsaved"  # no snapshot for a while, which is told; it is then tried for as long as it takes
+    UNRESTORED = "Unrestored"  # no files for a new sandbox for a while; likewise
     INVALID_RESTORE_POINT = "InvalidRestorePoint"  # damaged, not whole, or not there
 
 

@@ -31,6 +31,8 @@ class CreateSandbox(Payload):
     """Restored into it; none: an empty workspace."""
     source_only: bool = False
     """Leave caches (node_modules, .venv, …) out, as the checks do."""
+    tell_outage: bool = False
+    """Fail as `Unrestored` where the files cannot be had for a minute, so that people are told."""
 
 
 class SandboxStep(Payload):

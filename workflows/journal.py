@@ -84,7 +84,7 @@ def details(state: BuildState) -> str:
     if state.message:
         lines.append(state.message)
     if state.trouble:
-        lines.append(f"not saved: {state.trouble}")
+        lines.append(f"trouble: {state.trouble}")
     if state.refused:
         lines.append(f"refused: {state.refused}")
     lines.append(f"{state.turns} turns, {state.tool_calls} of {state.max_tool_calls} tool calls")

@@ -221,7 +221,7 @@ class BuildStatus(Payload):
     inherited_microdollars: int = 0
     """Of a fork: what other builds had spent on the conversation that it goes on from."""
     trouble: str = ""
-    """Why the files cannot be saved just now; empty: they are."""
+    """Why the files cannot be saved or restored just now; empty: they can."""
 
 
 class ReceiptSoFar(Payload):

@@ -3,6 +3,8 @@
 Only source is restored into it, so that an undeclared dependency is found. Whoever speaks cuts it short.
 """
 
+from datetime import timedelta
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityHandle
@@ -26,6 +28,14 @@ HEARS_ALL = "proof hears pause and steer"
 """Marks runs whose proof heeds everyone; in those that began before, it heeds a stop only."""
 TELLS_UNDONE = "a proof waits for the model to hear what was undone"
 """Marks runs in which work that a loss undid is not proven as if it were the work that was ended."""
+TELLS_OUTRUN = "a proof that outlasts its sandbox's run has failed"
+"""Marks runs in which it is a failed proof; in those before, it was a loss and tried anew."""
+CLOCKS = timedelta(minutes=1)
+"""By how much the worker's clock and the server's may differ."""
+OUTRUN = (
+    "The proof took longer than the provider lets a sandbox run. Make install and checks shorter; or set "
+    "SANDBOX_LONGEST_RUN_SECONDS, where the plan allows it (E2B's Pro: 86400)."
+)
 UNPROVEN = (
     "[checks] The proof of your work was cut short, as the founder spoke. "
     "It begins anew once you end your turn."
@@ -79,6 +89,8 @@ class Proof:
             except ActivityError as error:
                 if not is_lost(error):
                     raise
+                if _is_outrun(state.check_sandbox):
+                    return ProofReport(passed=False, summary=OUTRUN, report=OUTRUN)
                 await self._workspace.kill(state.check_sandbox)
                 self._workspace.count_loss("it did not answer any more while the work was proven")
 
@@ -157,3 +169,9 @@ class Proof:
             )
         state.note(f"[checks] You ended your turn, but the proof failed:\n{report.report}\nMend it, go on.")
         await self._journal.enter(Status.CODE, report.summary)
+
+
+def _is_outrun(sandbox: SandboxRef) -> bool:
+    """Tell whether the provider has ended the sandbox's longest run, and would end another's."""
+    ends = sandbox.run_ends
+    return ends is not None and workflow.now() >= ends - CLOCKS and workflow.patched(TELLS_OUTRUN)

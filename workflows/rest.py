@@ -24,6 +24,8 @@ from workflows.workspace import Workspace
 Answer = TypeVar("Answer")
 ASKS = "too dear asks"
 """Marks runs that ask when a call is dearer than a day; those that began before end."""
+HEEDS_FIRST = "who spoke is heeded before a question"
+"""Marks runs that ask nothing while someone waits to be heard; in those before, it had to wait."""
 
 
 async def heeding(step: ActivityHandle[Answer], is_over: Callable[[], bool]) -> Answer:
@@ -94,8 +96,13 @@ class Resting:
             self._state.stage, self._state.last_calls = Stage.NORMAL, 0
 
     async def ask(self, question: str, wakes: int) -> None:
-        """Wait for what only a person can mend: a wake newer than `wakes` ends it, or an hour."""
+        """Wait for what only a person can mend: a wake newer than `wakes` ends it, or an hour.
+
+        Someone who spoke meanwhile is heeded first; the question comes again by itself.
+        """
         state = self._state
+        if state.is_interrupted and workflow.patched(HEEDS_FIRST):
+            return
         state.message = question
         await self._rest(Rest.ASKING, lambda: state.wakes > wakes, workflow.now() + budget.ASK_WAIT)
         state.message = ""

@@ -21,6 +21,8 @@ from workflows.ports import Rewinds
 from workflows.state import BuildState, Status
 from workflows.workspace import Workspace
 
+HEEDS_LIMIT = "no rewind at the limit of tool calls"
+"""Marks updates that are refused there; those before were accepted, and the build ended on its limit."""
 SHAPE = 'Give {"turn": N}'
 
 
@@ -57,6 +59,7 @@ class Rewinding(Changing):
         except ActivityError as error:
             raise self._refused_by(error) from None
         self._refuse_end()
+        self._refuse_limit()
         return found
 
     def _wanted(self, point: object) -> RewindPoint:
@@ -65,6 +68,7 @@ class Rewinding(Changing):
                 FailureType.INVALID_BUILD_REQUEST, "turn: the build has not begun. Try again in a moment."
             )
         self._refuse_end()
+        self._refuse_limit()
         try:
             return RewindPoint.model_validate(point)
         except ValidationError as error:
@@ -75,6 +79,16 @@ class Rewinding(Changing):
         if self.is_ending:
             why = "The build has come to its end. Fork it instead: `python -m starter fork ID --turn N`."
             raise self._refused(FailureType.INVALID_BUILD_REQUEST, why)
+
+    def _refuse_limit(self) -> None:
+        state = self.state
+        if state.tool_calls + state.acting < state.max_tool_calls or not workflow.patched(HEEDS_LIMIT):
+            return
+        why = (
+            f"turn: all {state.max_tool_calls} tool calls are used or under way, and going back gives none "
+            'back. Raise the limit first, by the update `set_limit` ({"max_tool_calls": N}), or fork it.'
+        )
+        raise self._refused(FailureType.INVALID_BUILD_REQUEST, why)
 
     def _note(self, found: Rewind, update_id: str) -> None:
         state = self.state

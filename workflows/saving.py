@@ -1,6 +1,7 @@
 """Saves a build's files while it goes on: one upload in flight, waited for before what must follow it.
 
-Workflow code: it decides and waits, `take_snapshot` does. It knows no sandbox but the one that it is given.
+Workflow code: it decides and waits, `take_snapshot` does. An outage of the bucket is told here, also where
+files are read back. It knows no sandbox but the one that it is given.
 """
 
 from temporalio import workflow
@@ -9,10 +10,10 @@ from temporalio.workflow import ActivityHandle
 
 from workflows import options
 from workflows.errors import FailureType
-from workflows.files import RestorePoint, TakeSnapshot
+from workflows.files import CreateSandbox, RestorePoint, SandboxRef, TakeSnapshot
 from workflows.journal import details
 from workflows.models import Cadence
-from workflows.ports import Snapshots
+from workflows.ports import Sandboxes, Snapshots
 from workflows.state import BuildState
 from workflows.texts import LOST
 
@@ -24,6 +25,12 @@ def failed_as(error: ActivityError, kind: FailureType) -> bool:
     """Tell whether an activity failed for this reason."""
     cause = error.cause
     return isinstance(cause, ApplicationError) and cause.type == kind
+
+
+async def _made(request: CreateSandbox, summary: str) -> SandboxRef:
+    return await workflow.execute_activity_method(
+        Sandboxes.create_sandbox, request, summary=summary, **options.CREATE_SANDBOX
+    )
 
 
 class Saving:
@@ -101,6 +108,25 @@ class Saving:
         state.log(workflow.now(), state.trouble)
         workflow.set_current_details(details(state))
 
+    def _end_trouble(self, text: str) -> None:
+        if self._state.trouble:
+            self._state.trouble = ""
+            self._state.log(workflow.now(), text)
+            workflow.set_current_details(details(self._state))
+
+    async def restored(self, request: CreateSandbox, summary: str) -> SandboxRef:
+        """Make a sandbox with its files, however long the bucket is away, which is shown meanwhile."""
+        try:
+            return await _made(request.model_copy(update={"tell_outage": True}), summary)
+        except ActivityError as error:
+            if not failed_as(error, FailureType.UNRESTORED):
+                raise
+            self._show(error)
+        try:
+            return await _made(request, summary)
+        finally:
+            self._end_trouble("the files could be read again")
+
     def tell_full(self, error: ActivityError) -> None:
         """Tell the model, once, that its disk is full."""
         before = self._state.trouble
@@ -113,10 +139,7 @@ class Saving:
         state.restore_point = point.restore_point
         state.snapshot_key = point.key
         state.unsaved, state.uncaptured, state.losses = (), False, 0
-        if state.trouble:
-            state.trouble = ""
-            state.log(workflow.now(), "the files are saved again")
-            workflow.set_current_details(details(state))
+        self._end_trouble("the files are saved again")
         if point.omitted:
             names = ", ".join(point.omitted[:10])
             state.note(f"[snapshot] Not saved, too large or unreadable, and gone with the sandbox: {names}.")

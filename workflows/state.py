@@ -113,6 +113,8 @@ class BuildState(BaseModel):
     """Of that phase, as the model named it."""
     turns: int = 0
     tool_calls: int = 0
+    acting: int = 0
+    """Calls under way, which count once they have ended."""
     max_tool_calls: int = 150
     most_tool_calls: int = MOST_TOOL_CALLS
     """The highest that the plan lets the limit be."""
@@ -173,7 +175,7 @@ class BuildState(BaseModel):
     """Commands that ran in the background when a call last told."""
     cadence: Cadence = "turn"
     trouble: str = ""
-    """Why the files cannot be saved; empty once they are."""
+    """Why the files cannot be saved or restored; empty once they are."""
     losses: int = 0
     """Sandboxes lost since the last restore point was made."""
     proofs: int = 0

@@ -59,8 +59,7 @@ class Workspace:
         state.generation += 1
         if role == "build":
             state.captured = 0
-        return await workflow.execute_activity_method(
-            Sandboxes.create_sandbox,
+        return await self._saving.restored(
             CreateSandbox(
                 build_id=state.build_id,
                 generation=state.generation,
@@ -70,7 +69,6 @@ class Workspace:
             ),
             summary=f"{role} sandbox {state.generation}"
             + (f" from restore point {state.restore_point}" if state.restore_point else ""),
-            **options.CREATE_SANDBOX,
         )
 
     async def ready(self) -> SandboxRef:

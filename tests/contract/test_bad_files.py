@@ -13,13 +13,15 @@ from temporalio.testing import ActivityEnvironment
 from activities.captures import Captures
 from activities.objects import Objects
 from activities.restore import Restorer, pack_key
+from activities.sandbox import Sandboxes
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.snapshots import Snapshots
 from activities.stored_objects import StoredObjects
 from activities.unsaved import TOLD_AFTER
 from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
-from workflows.files import RestorePoint, SandboxRef, TakeSnapshot
+from workflows.files import CreateSandbox, RestorePoint, SandboxRef, TakeSnapshot
 
 STRANGE = """truncate -s 5G huge; truncate -s 200M sparse; printf end >> sparse; mkfifo pipe
 python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('socket')"
@@ -203,6 +205,28 @@ async def test_an_unreachable_bucket_is_waited_for_and_told_after_a_while(bench:
     assert "The files wait in the sandbox" in later.message
     assert good == newest
     assert saved.restore_point > good.restore_point
+
+
+async def test_an_unreachable_bucket_is_told_where_files_are_read_back(bench: Bench, settings: Settings):
+    """After a minute the word says that the files are safe; it is filled once they are there."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "echo x > file")
+    point = (await bench.snapshot(sandbox)).restore_point
+    environment, now = ActivityEnvironment(), datetime.now(UTC)
+    environment.info = replace(environment.info, scheduled_time=now - TOLD_AFTER, started_time=now)
+    request = CreateSandbox(build_id=bench.build_id, generation=2, restore_point=point, tell_outage=True)
+    async with bucket(settings, aws_endpoint_url_s3="http://127.0.0.1:9") as away:
+        time, restorer = SandboxTime(bench.engine, settings), parts_of(bench, away).restorer
+        apart = Sandboxes(bench.workspace, bench.rows, restorer, time=time, settings=settings)
+        with pytest.raises(ApplicationError) as caught:
+            await environment.run(apart.create_sandbox, request)
+    begun = next(row for row in await bench.rows.of_build(bench.build_id) if row.generation == 2)
+    restored = await bench.create(2, restore_point=point)
+
+    assert (FailureType.UNRESTORED, True) == (caught.value.type, caught.value.non_retryable)
+    assert "The files are safe" in caught.value.message
+    assert begun.sandbox_id == restored.sandbox_id
+    assert "x" == (await bench.bash(restored, "cat file")).preview.strip()
 
 
 @pytest.mark.parametrize("size", [10, 200_000])

@@ -63,8 +63,30 @@ async def test_a_second_attempt_gives_the_kept_result(bench: Bench):
     first = await bench.run(sandbox, head, "t1", "bash")
     second = await bench.run(sandbox, head, "t1", "bash")
 
-    assert first.preview == second.preview
+    moved = await bench.run(
+        sandbox.model_copy(update={"generation": sandbox.generation + 1}), head, "t1", "bash"
+    )
+
+    assert first == second
+    assert (True, 0, None) == (first.captured > 0, moved.captured, moved.running)
     assert (await bench.bash(sandbox, "wc -l < log")).preview.strip() == "1"
+
+
+async def test_a_second_attempt_tells_the_same(bench: Bench):
+    """What a lost answer would have told is in the row: an interruption, a phase and its item."""
+    sandbox = await bench.create()
+    begun = {"message": "on", "phase_name": "Code", "plan_item": "api"}
+    told = await bench.reply(("t1", "narrate", begun))
+    cut = await bench.reply(("t2", "bash", {"command": "echo x"}))
+    await bench.transcript.note_start(cut, "t2", generation=sandbox.generation - 1)
+
+    narrated = [await bench.run(sandbox, told, "t1", "narrate") for _ in range(2)]
+    interrupted = [await bench.run(sandbox, cut, "t2", "bash") for _ in range(2)]
+
+    assert ("Code", "api") == (narrated[0].phase, narrated[0].plan_item)
+    assert interrupted[0].interrupted
+    assert narrated[0] == narrated[1]
+    assert interrupted[0] == interrupted[1]
 
 
 async def test_a_worker_that_dies_in_mid_command_has_it_run_once(bench: Bench):

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
-from tests.fakes import World, acts, call, done
-from tests.handles import ready
+from tests.fakes import World, acts, call, done, lost
+from tests.handles import failure, ready
 from tests.histories import activity_names
+from workflows.guard import MAX_PROOFS
+from workflows.proof import OUTRUN
 from workflows.workspace import RENEW_BEFORE, RENEWED
 
 TURNS = 2
@@ -67,3 +69,18 @@ async def test_a_sandbox_lost_by_its_renewal_is_restored(bench):
     assert [] == told(world)
     assert any("was lost (its marker is missing)" in note for note in world.asked[0].notes)
     assert {2} == {run.sandbox.generation for run in world.tools}
+
+
+async def test_a_proof_that_outlasts_its_sandbox_has_failed(bench):
+    """Another sandbox would not last longer: the model is told, then the build ends with a word."""
+    world = World(replies=iter([done()] * MAX_PROOFS), faults={"install_dependencies": [lost()] * MAX_PROOFS})
+    async with bench(world) as on:
+        now = await on.environment.get_current_time()
+        world.run_ends = iter([now + timedelta(hours=1), *[now] * MAX_PROOFS])
+        ended = await failure(await on.start())
+
+    checks = [one for one in world.created if one.role == "check"]
+    told = [one for one in world.asked if any(OUTRUN in note for note in one.notes)]
+    assert "checks_failed" == ended.type
+    assert OUTRUN in ended.message
+    assert (MAX_PROOFS, MAX_PROOFS - 1) == (len(checks), len(told))

@@ -8,6 +8,7 @@ from temporalio.exceptions import ApplicationError
 
 from tests.fakes import Gate, World, acts, balance, call, done, refused
 from tests.handles import failure, ready, until, until_event
+from workflows.errors import FailureType
 from workflows.models import BuildStatus
 from workflows.turns import Refusal
 
@@ -47,6 +48,24 @@ async def test_a_running_command_is_cut_short_and_all_goes_back_together(bench):
     assert ["turn", "rewind"] == [one.reason for one in world.snapshots][:2]
     assert () == world.asked[-1].notes
     assert 2 == result.turns
+
+
+async def test_a_question_that_comes_with_a_rewind_waits_for_it(bench):
+    """The build goes back at once and not after an hour; the question comes again by itself."""
+    gate = Gate(deaf=True)
+    needed = ApplicationError("Mend the key.", type=FailureType.PERSON_NEEDED, non_retryable=True)
+    world = World(gates={"call_model": [None, gate]}, faults={"call_model": [None, needed]})
+    world.replies = iter([acts(call("bash", "one")), done()])
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await back(handle)
+        await until_event(handle, "activity_task_cancel_requested")
+        gate.opened.set()
+        await ready(handle)
+
+    assert [1, 501] == heads(world)
+    assert [] == [one for one in world.statuses if one.event == "agent.waiting_for_input"]
 
 
 async def test_what_was_bought_and_called_still_counts(bench):
@@ -234,6 +253,28 @@ async def test_a_build_that_has_not_begun_or_is_ending_cannot_go_back(bench):
 
     assert "has not begun" in early.message
     assert "fork" in late.message
+
+
+async def test_at_the_limit_of_tool_calls_it_is_refused_until_the_limit_is_raised(bench):
+    """Going back gives no call back, and the build would end: the last call that runs counts, too."""
+    gate = Gate()
+    world = World(gates={"run_tool": [None, gate]})
+    world.replies = iter([acts(call("bash", "one")), acts(call("bash", "two")), done()])
+    async with bench(world) as on:
+        handle = await on.start({"idea": "x", "max_tool_calls": 2})
+        await gate.reached.wait()
+        running = await why_not(handle, {"turn": 1})
+        await handle.signal("pause")
+        await until(handle, "PAUSED")
+        paused = await why_not(handle, {"turn": 1})
+        await handle.execute_update("set_limit", {"max_tool_calls": 3})
+        await back(handle)
+        await handle.signal("resume")
+        await ready(handle)
+
+    assert "set_limit" in running.message
+    assert running.message == paused.message
+    assert [1, 3, 501] == heads(world)
 
 
 async def test_a_stop_that_comes_with_a_rewind_wins(bench):

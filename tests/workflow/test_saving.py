@@ -144,9 +144,56 @@ async def test_a_bucket_that_is_away_is_shown_until_the_files_are_saved(bench):
         after = BuildStatus.model_validate(await handle.query("status"))
 
     assert ("The bucket is away.", "") == (during.trouble, after.trouble)
-    assert "not saved: The bucket is away." in str(shown)
+    assert "trouble: The bucket is away." in str(shown)
     assert 1 == begun
     assert [False, True, True] == [one.tell_outage for one in world.snapshots]
+
+
+async def test_a_stop_waits_for_files_that_cannot_be_saved_yet(bench):
+    """However long the bucket is away, the build ends with all its files and kills nothing before."""
+    back = Gate()
+    world = World(
+        replies=iter([acts(call("bash", "one")), acts(call("bash", "two"))]),
+        faults={"take_snapshot": [away()]},
+        gates={"take_snapshot": [None, back]},
+    )
+    async with bench(world) as on:
+        handle = await on.start()
+        await back.reached.wait()
+        await handle.signal("stop", "enough")
+        during = BuildStatus.model_validate(await handle.query("status"))
+        killed = list(world.killed)
+        back.opened.set()
+        ended = await failure(handle)
+
+    assert ("CODE", "The bucket is away.", []) == (during.status, during.trouble, killed)
+    assert ("stopped", "end") == (ended.type, world.snapshots[-1].reason)
+    assert ["sbx-1"] == world.killed
+
+
+async def test_a_bucket_that_is_away_during_a_restore_is_shown_until_it_is_read(bench):
+    """Status and details say why nothing is run; the restore is then tried for as long as it takes."""
+    back = Gate()
+    unread = ApplicationError("The bucket is away.", type=FailureType.UNRESTORED, non_retryable=True)
+    world = World(
+        replies=iter([acts(call("bash", "one")), done()]),
+        lose_calls={"bash-one"},
+        faults={"create_sandbox": [None, unread]},
+        gates={"create_sandbox": [None, None, back]},
+    )
+    async with bench(world) as on:
+        handle = await on.start()
+        await back.reached.wait()
+        during = BuildStatus.model_validate(await handle.query("status"))
+        shown = await handle.query("__temporal_workflow_metadata")
+        back.opened.set()
+        await ready(handle)
+        after = BuildStatus.model_validate(await handle.query("status"))
+
+    assert ("The bucket is away.", "") == (during.trouble, after.trouble)
+    assert "trouble: The bucket is away." in str(shown)
+    assert [1, 2, 3] == [one.generation for one in world.created]
+    assert [True, False, True] == [one.tell_outage for one in world.created]
 
 
 async def test_commands_that_a_loss_ended_are_told_by_name(bench):
