@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from typing_extensions import override
 
 from activities.captures import Captures
+from activities.dead_packs import DeadPacks
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.manifests import InvalidManifest, Manifest, pack_manifest, unknown_packs
@@ -57,6 +58,7 @@ class Snapshots(ports.Snapshots):
         self._workspace = workspace
         self._stored = stored
         self._captures = captures
+        self._dead = DeadPacks(points, restorer)
         self._restorer = restorer
         self._objects = objects
         self._points = points
@@ -92,7 +94,8 @@ class Snapshots(ports.Snapshots):
         """Tell what waits; a first snapshot of nothing is scanned, as each build has a restore point."""
         told = self._captures.take(request.sandbox, least=request.captured)
         if request.full_scan or request.recapture or self._captures.whole:
-            await self._capture(request, full_scan=request.full_scan)
+            carried = await self._dead.choose(request) if request.full_scan else ()
+            await self._capture(request, full_scan=request.full_scan, carried=carried)
             told = None
         pending = read_pending(told) if told else await self._ask_pending(request)
         if pending.number or await self._points.newest(request):
@@ -100,10 +103,18 @@ class Snapshots(ports.Snapshots):
         await self._capture(request, full_scan=True)
         return await self._ask_pending(request)
 
-    async def _capture(self, request: TakeSnapshot, *, full_scan: bool, emptied: Sequence[str] = ()) -> None:
+    async def _capture(
+        self,
+        request: TakeSnapshot,
+        *,
+        full_scan: bool,
+        emptied: Sequence[str] = (),
+        carried: Sequence[str] = (),
+    ) -> None:
         payload = {
             "full_scan": full_scan,
             "emptied": list(emptied),
+            "carried": list(carried),
             "whole": self._captures.whole,
             **self._captures.fields(request.sandbox),
         }

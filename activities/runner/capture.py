@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, NamedTuple, cast
 
-from . import index
+from . import index, reserve
 from .failures import RunnerFailure
 from .freezing import frozen, writers
 from .looking import Look, Rules
@@ -18,6 +18,7 @@ from .scan import scan
 from .state import State, locked, open_state, write_json
 from .text import clean_name
 
+NO_PACKS: frozenset[str] = frozenset()
 MAX_NAMES = 20
 """Names of omitted and torn files that an answer carries."""
 
@@ -32,6 +33,8 @@ class Limits(NamedTuple):
     """A pack is closed once it is larger."""
     settle_seconds: float = 2.0
     """A file touched this short before the scan is read again next time, as a timestamp may not tell."""
+    carry_free_bytes: int = 256 * 1024**2
+    """Nothing is carried forward on a disk with less room, as a save must not fail by it."""
     tick_ns: int = 1
     """Granularity of the change times that are compared; coarser only to test coarse clocks."""
 
@@ -39,7 +42,8 @@ class Limits(NamedTuple):
 def capture(request: dict[str, Any]) -> dict[str, Any]:
     """Capture the workspace; `number` stays that of the last capture if nothing changed.
 
-    `whole` packs every content again, whatever packs hold it.
+    `whole` packs every content again, whatever packs hold it. All content is moved out of the packs that
+    `emptied` names, as they are lost; out of those of `carried`, which are mostly dead, what can be read.
 
     Raises RunnerFailure `workspace_replaced` if it is a link or a file, as nothing from outside may get in.
     """
@@ -58,8 +62,9 @@ def read_limits(request: dict[str, Any]) -> Limits:
 
 
 def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
-    limits, emptied = read_limits(request), frozenset(cast("list[str]", request.get("emptied") or []))
-    whole = bool(request.get("whole"))
+    limits, whole = read_limits(request), bool(request.get("whole"))
+    has_room = reserve.free(state) >= limits.carry_free_bytes
+    emptied, carried = _packs(request, "emptied"), _packs(request, "carried") if has_room else NO_PACKS
     last = index.load(index.current_path(state))
     created = time.time()
     rules = Rules(
@@ -68,13 +73,15 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         tick_ns=limits.tick_ns,
         full=whole or bool(request.get("full_scan")),
         emptied=emptied,
+        carried=carried,
     )
-    known = {
-        row.sha256: Place(row.pack, row.offset, row.length)
-        for row in last.rows.values()
-        if row.pack and row.pack not in emptied and not whole
-    }
-    packer = Packer(state, known=known, pack_bytes=limits.pack_bytes, most=limits.changed_bytes)
+    packer = Packer(
+        state,
+        known={} if whole else _places(last, without=emptied | carried),
+        carried=frozenset(row.sha256 for row in last.rows.values() if row.pack in carried),
+        pack_bytes=limits.pack_bytes,
+        most=limits.changed_bytes,
+    )
     root = os.fsencode(state.workspace)
     seen = Look(root, before=last.rows, rules=rules, packer=packer)
     try:
@@ -100,6 +107,18 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         "omitted_count": len(seen.omitted),
         "newly_omitted": _names([path for path in seen.omitted if not _was_omitted(last.rows.get(path))]),
         "torn": _names(seen.torn),
+    }
+
+
+def _packs(request: dict[str, Any], field: str) -> frozenset[str]:
+    return frozenset(cast("list[str]", request.get(field) or []))
+
+
+def _places(last: index.Index, *, without: frozenset[str]) -> dict[str, Place]:
+    return {
+        row.sha256: Place(row.pack, row.offset, row.length)
+        for row in last.rows.values()
+        if row.pack and row.pack not in without
     }
 
 

@@ -25,7 +25,9 @@ class Rules(NamedTuple):
     full: bool
     """Read everything: a store through a shared mapping may not show in the stat."""
     emptied: frozenset[str]
-    """Packs to move all content out of."""
+    """Packs to move all content out of, as they are lost."""
+    carried: frozenset[str]
+    """Packs to move content out of; what cannot be read stays where it is."""
 
 
 class Look:
@@ -58,7 +60,10 @@ class Look:
                 self._read_file(paths[0], found.stats[paths[0]])
 
     def _unread(self, found: Found) -> list[list[bytes]]:
-        """Note what the stat tells; gives the names of each file that must be read, source before caches."""
+        """Note what the stat tells; gives the names of each file that must be read.
+
+        Source comes before caches, and what is only to be moved last.
+        """
         linked: dict[tuple[int, int], list[bytes]] = {}
         alone: list[list[bytes]] = []
         partial = frozenset(found.omitted)
@@ -76,7 +81,11 @@ class Look:
                 unread.append(sorted(paths, key=_source_first))
             else:
                 self._note(paths, row)
-        return sorted(unread, key=lambda names: _source_first(names[0]))
+        return sorted(unread, key=lambda names: (self._is_carried(names[0]), *_source_first(names[0])))
+
+    def _is_carried(self, path: bytes) -> bool:
+        old = self._before.get(path)
+        return old is not None and old.pack in self._rules.carried
 
     def _keep_closed(self, found: Found) -> None:
         """Keep what was known of a directory that can be read no more and has the same names since."""
@@ -132,7 +141,7 @@ class Look:
 
     def _trusts(self, old: Row, seen: os.stat_result) -> bool:
         rules = self._rules
-        if rules.full or not old.ctime_ns or old.pack in rules.emptied:
+        if rules.full or not old.ctime_ns or old.pack in rules.emptied | rules.carried:
             return False
         same_change = old.ctime_ns // rules.tick_ns == seen.st_ctime_ns // rules.tick_ns
         return same_change and (old.inode, old.size, old.mtime_ns) == (

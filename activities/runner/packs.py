@@ -50,10 +50,21 @@ NOWHERE = Place("", 0, 0)
 class Packer:
     """Writes the packs of one capture."""
 
-    def __init__(self, state: State, *, known: dict[str, Place], pack_bytes: int, most: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        known: dict[str, Place],
+        carried: frozenset[str] = frozenset(),
+        pack_bytes: int,
+        most: int,
+    ) -> None:
         self._folder = os.path.dirname(state.path("packs", "x"))
         self._known = known
         self._pack_bytes = pack_bytes
+        self._carried = carried
+        """Contents to move out of some pack: no limit leaves them out, and they lie apart from new ones."""
+        self._moving = False
         self._left = most
         self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
@@ -120,8 +131,12 @@ class Packer:
             return sha256, 0, NOWHERE
         if sha256 in self._known:
             return sha256, size, self._known[sha256]
-        if size > self._left:
+        moving = sha256 in self._carried
+        if size > self._left and not moving:
             raise TooMuch
+        if moving != self._moving:  # What has lived long would die again with a pack of what is new.
+            self.close()
+            self._moving = moving
         if size >= CHUNK:
             file.seek(0)
             return self._append(_chunks(file))
@@ -141,7 +156,8 @@ class Packer:
         sha256 = hashed.hexdigest()
         place = Place(self._placeholder(), start, self._size - start)
         self._known[sha256] = place
-        self._left -= size
+        if sha256 not in self._carried:
+            self._left -= size
         return sha256, size, place
 
     def _write(self, data: bytes) -> None:

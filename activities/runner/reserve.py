@@ -17,7 +17,7 @@ LOW = 256 * 1024
 @contextmanager
 def given(state: State) -> Generator[None, None, None]:
     """Let the block use what was set aside if the disk is full; what is left of it is set aside again."""
-    if _free(state) < LOW:
+    if free(state) < LOW:
         remove(_path(state))
     try:
         yield
@@ -27,7 +27,7 @@ def given(state: State) -> Generator[None, None, None]:
 
 def _keep(state: State) -> None:
     """Set room aside, less where there is less; without it a full disk only allows no command."""
-    path, size = _path(state), min(ROOM, _free(state))
+    path, size = _path(state), min(ROOM, free(state))
     if os.path.exists(path) or size < LOW:
         return
     try:
@@ -37,7 +37,8 @@ def _keep(state: State) -> None:
         remove(path)
 
 
-def _free(state: State) -> int:
+def free(state: State) -> int:
+    """Give the bytes that are free on the disk."""
     seen = os.statvfs(state.directory)
     return seen.f_bavail * seen.f_frsize
 

@@ -228,7 +228,8 @@ def fresh(size: int = 200) -> bytes:
 
 STEP = st.tuples(
     st.sampled_from(
-        ["work"] * 12
+        ["work"] * 6
+        + ["rewrite"] * 6
         + ["remove", "lose", "fork", "fork", "rewind", "further", "end", "prune", "sweep", "sweep"]
     ),
     st.integers(0, 2**16),
@@ -246,7 +247,7 @@ async def step(world: World, kind: str, luck: int) -> None:
     if kind in ("prune", "sweep"):
         await world.prune()
         await world.bench.stored.sweep(min_age=NOW if kind == "sweep" else timedelta(days=1))
-    elif kind in ("work", "remove") and running:
+    elif kind in ("work", "rewrite", "remove") and running:
         await work(world, build, kind, chance)
     elif points := await world.kept(build):
         await branch(world, build, kind, chance.choice(points))
@@ -254,10 +255,18 @@ async def step(world: World, kind: str, luck: int) -> None:
 
 async def work(world: World, build: Build, kind: str, chance: random.Random) -> None:
     name = chance.choice(NAMES)
-    if kind == "remove":
-        (Path(build.sandbox.workspace) / name).unlink(missing_ok=True)
-    else:
-        write(build, name, chance.choice([*SHARED, fresh(), fresh(90_000)]))
+    match kind:
+        case "remove":
+            (Path(build.sandbox.workspace) / name).unlink(missing_ok=True)
+        case "rewrite":  # a pack's large files, so that it is mostly dead
+            large = [other for other in NAMES if other != name]
+            for names in ([name, *large], large):
+                for other in names:
+                    write(build, other, fresh(200 if other == name else 90_000))
+                await world.snapshot(build)
+            return
+        case _:
+            write(build, name, chance.choice([*SHARED, fresh(), fresh(90_000)]))
     await world.snapshot(build, phase=chance.choice(["", "One", "Two"]))
 
 
@@ -365,6 +374,70 @@ async def test_a_pack_goes_a_day_after_its_last_restore_point(world: World):
     for key in (manifests - left) | (packs - used):
         with pytest.raises(ObjectMissing):
             await world.bench.objects.get(key, limit=1)
+    await world.check()
+
+
+def live_bytes(build: Build) -> int:
+    return sum(path.stat().st_size for path in Path(build.sandbox.workspace).rglob("*") if path.is_file())
+
+
+async def stored_bytes(world: World) -> int:
+    sizes = [await world.bench.objects.size(key) for key in (await world.named())[1]]
+    return sum(size or 0 for size in sizes)
+
+
+async def rewrite(world: World, build: Build, turn: int) -> None:
+    """Write nine files of a pack again and again, and a tenth once."""
+    for name in (*"abcdefghi", f"once-{turn}"):
+        write(build, name, fresh(20_000))
+    await world.snapshot(build)
+
+
+async def rest(world: World, build: Build) -> None:
+    """Take as many snapshots of small changes as let all before them be pruned, and prune and sweep."""
+    for _ in range(NEWEST + 16):
+        write(build, "small", fresh(10))
+        await world.snapshot(build)
+    await world.prune()
+    await world.bench.stored.sweep(min_age=NOW)
+
+
+async def test_packs_that_are_mostly_dead_do_not_pile_up(world: World):
+    """After many rewrites of nine tenths of each pack, less than twice the live bytes are kept."""
+    build = await world.begin()
+    for turn in range(12):
+        await rewrite(world, build, turn)
+    await rest(world, build)
+
+    assert await stored_bytes(world) < 2 * live_bytes(build)
+    await world.check()
+
+
+async def test_a_carry_that_was_not_committed_harms_nothing(world: World):
+    """Its upload failed, and its sandbox was lost, or not: the next attempt carries or commits it."""
+    build = await world.begin()
+    for turn in range(3):
+        await rewrite(world, build, turn)
+
+    class Failing(Snapshots):
+        async def _upload(self, *arguments):
+            raise ConnectionError(arguments)
+
+    _, before = await world.named()
+    with pytest.raises(ApplicationError, match="ConnectionError"):
+        await world.snapshot(build, by=world.taking(Failing))
+    await world.work_in(build, build.point)
+    with pytest.raises(ApplicationError, match="ConnectionError"):
+        await world.snapshot(build, by=world.taking(Failing))
+    carried = await world.snapshot(build)
+    same = await world.snapshot(build)
+    _, after = await world.named()
+
+    assert before < after
+    assert 0 < carried.bytes < 100_000
+    assert carried == same
+    await rest(world, build)
+    assert await stored_bytes(world) < 2 * live_bytes(build)
     await world.check()
 
 

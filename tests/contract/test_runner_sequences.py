@@ -51,6 +51,11 @@ class Sandbox:
         assert "error" not in result, result
         return result
 
+    def carry(self, *, luck: int) -> None:
+        """Move what lies in every other pack that was uploaded."""
+        packs = sorted(self.packs)[luck % 2 :: 2]
+        self.run("capture", published=self.told, full_scan=luck % 3 == 0, carried=packs)
+
     def publish(self, *, luck: int) -> None:
         """Upload and commit; by luck the upload fails half way, or the sandbox never learns of the commit.
 
@@ -178,7 +183,17 @@ CHANGES = [
     "touch",
     "swap",
 ]
-STEPS = [*CHANGES, "write", *["sneak"] * 4, *["capture"] * 4, *["publish"] * 2, "wait", "lose", "forget"]
+STEPS = [
+    *CHANGES,
+    "write",
+    *["sneak"] * 4,
+    *["capture"] * 4,
+    *["publish"] * 2,
+    "carry",
+    "wait",
+    "lose",
+    "forget",
+]
 
 
 def take(sandbox: Sandbox, name: str, first: int, second: int) -> None:
@@ -187,6 +202,9 @@ def take(sandbox: Sandbox, name: str, first: int, second: int) -> None:
     elif name == "publish":
         sandbox.run("capture", published=sandbox.told)
         sandbox.publish(luck=first % 5)
+    elif name == "carry":
+        sandbox.carry(luck=first)
+        sandbox.publish(luck=second % 5)
     elif name == "lose":
         if sandbox.chain:
             sandbox.restore()

@@ -184,6 +184,32 @@ def test_emptied_pack_is_carried_forward(box: Box, store: ObjectStore):
     assert old not in {row.get("pack") for row in entries(manifest).values()}
 
 
+def test_mostly_dead_pack_is_carried_forward_once(box: Box, store: ObjectStore):
+    """No limit leaves its content out, and it lies apart from what is new.
+
+    Asked again, or short of room, nothing is done.
+    """
+    (box.workspace / "a").write_text("x" * 100)
+    (box.workspace / "dead").write_text("z")
+    capture(box)
+    pending, _ = upload(box, store)
+    old = pending["captures"][0]["packs"][0]["sha256"]
+    publish(box, pending["manifest"], "k1")
+    (box.workspace / "dead").unlink()
+    capture(box, carried=[old], limits={"carry_free_bytes": 2**60})
+    full_disk = entries(box.run("pending")["manifest"])
+    (box.workspace / "dead").write_text("y")
+    taken = [
+        capture(box, carried=[old], full_scan=full, limits={"changed_bytes": 1}) for full in (False, True)
+    ]
+    rows = entries(box.run("pending")["manifest"])
+
+    assert "a" not in full_disk
+    assert [3, 3] == [one["number"] for one in taken]
+    assert [[], []] == [one["omitted"] for one in taken]
+    assert 3 == len({old, rows["a"]["pack"], rows["dead"]["pack"]})
+
+
 def test_lost_pack_is_noticed_and_made_again(box: Box):
     """A pack that vanished before its upload is an error of its own kind, and can be made again."""
     (box.workspace / "a").write_text("x")
