@@ -54,11 +54,19 @@ async def _image(browser: Browser, url: str, screen: tuple[int, int]) -> tuple[b
         answer = await page.goto(url, wait_until="load", timeout=PAGE_SECONDS * 1000)
         if answer is not None and answer.status in _NOBODY_THERE:
             raise Failed(f"nothing answers (HTTP {answer.status}); is the app running on that port?")
-        session: Any = await context.new_cdp_session(page)
-        shot = await session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
-        return base64.b64decode(shot["data"]), await _read(page, answer, errors)
+        return await _shoot(await context.new_cdp_session(page)), await _read(page, answer, errors)
     finally:
         await context.close()
+
+
+async def _shoot(session: Any) -> bytes:
+    """Give an image of what is shown; a busy machine's browser now and then has none at the first asking."""
+    wanted = {"format": "webp", "quality": QUALITY}
+    try:
+        shot = await session.send("Page.captureScreenshot", wanted)
+    except Failed:
+        shot = await session.send("Page.captureScreenshot", wanted)
+    return base64.b64decode(shot["data"])
 
 
 def _listen(page: Page) -> list[str]:
