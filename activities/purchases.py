@@ -262,7 +262,9 @@ async def _over(
 ) -> Refusal | None:
     """Tell whether the day is over for a build that had its last calls; fresh money opens it again."""
     balance = await balance_of(connection, day, build_id=order.build_id, worst_case=needed, sums=sums)
-    return Refusal.SPENT if stage_of(balance) is Stage.WINDING_DOWN else None
+    # The end of the build's own budget is no end of the day: no sleep would help.
+    of_day = stage_of(balance.model_copy(update={"build_left": None}))
+    return Refusal.SPENT if of_day is Stage.WINDING_DOWN else None
 
 
 async def _judged(

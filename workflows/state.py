@@ -277,10 +277,10 @@ class BuildState(BaseModel):
         """
         self.head, self.turns = found.head, rewind.turn
         self.notes = tuple(note for note in self.notes if note.startswith(FOUNDER))
-        self.phase, self.open_phases = found.phase, found.open_phases
+        self.phase, self.plan_item, self.open_phases = found.phase, "", found.open_phases
         self.recent_calls, self.failing, self.full_context = (), (), False
         self.nudges = self.reminders = self.proofs = 0
-        self.stage = Stage.NORMAL
+        self.stage, self.last_calls = Stage.NORMAL, 0
         self.go_forward()
         self.rewind = None
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from workflows import guard, ports, steering
+from workflows.branches import Rewind, Rewound
 from workflows.files import SandboxRef
 from workflows.models import BuildRequest, PreparedBuild
 from workflows.payload import Payload
@@ -327,3 +328,11 @@ def test_a_payload_is_frozen(payload: type[BaseModel]):
     name = next(iter(payload.model_fields))
     with pytest.raises(ValidationError, match="frozen"):
         setattr(value, name, getattr(value, name))
+
+
+def test_going_back_forgets_where_in_the_plan_and_in_the_day_it_stood():
+    """An item belongs to its phase, and the last calls of a day to the stage that was told."""
+    state = BuildState(phase="two", plan_item="b", stage=Stage.WINDING_DOWN, last_calls=7)
+    state.go_back(Rewind(restore_point=1, key="k", turn=2), Rewound(head=3, phase="one"))
+
+    assert ("one", "", Stage.NORMAL, 0) == (state.phase, state.plan_item, state.stage, state.last_calls)

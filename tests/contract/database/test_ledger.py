@@ -98,6 +98,14 @@ async def test_a_build_that_had_its_last_calls_buys_only_on_fresh_money(desk, mo
     assert reason is (made.reason if isinstance(made, Refused) else None)
 
 
+async def test_the_end_of_a_budget_is_no_end_of_the_day(desk):
+    """A build that had its last calls still spends what its own budget has left, as no sleep adds to it."""
+    build = await desk.prepare(budget_microdollars=PRICE * 3)
+    made = await desk.purchases.reserve(await order(desk, build, wound_down=True))
+
+    assert isinstance(made, Reservation)
+
+
 async def test_racing_attempts_of_one_call_buy_one_reply(desk, make_desk):
     """Ten attempts of one call on several workers leave one settled row and one reply."""
     build = await desk.prepare()
