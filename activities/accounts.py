@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from activities.days import balance_of, look_at_day, open_day, share_out_again, top_up
 from activities.money_tables import plan_tiers, users
 from activities.tables import builds
-from activities.users import AGENT_SWITCH, User, find_user, turn_switch
+from activities.users import User, find_user, turn_switch
 from workflows.turns import Balance
 
 
@@ -55,14 +55,13 @@ class Accounts:
                 row = insert(users).values(id=user_id, tier=values["tier"])
                 await connection.execute(row.on_conflict_do_nothing())
             await connection.execute(update(users).filter_by(id=user_id).values(dict(values)))
-            account = await _account(connection, user_id, at)
-            await share_out_again(connection, account.user, at)
+            await share_out_again(connection, await _known(connection, user_id), at)
             return await _account(connection, user_id, at)
 
     async def add(self, user_id: str, microdollars: int, *, key: str, at: datetime) -> Account:
         """Add money to the user's day, once a key; raises UnknownUser."""
         async with self._engine.begin() as connection:
-            user = (await _account(connection, user_id, at)).user
+            user = await _known(connection, user_id)
             await top_up(connection, await open_day(connection, user, at), microdollars, key=key)
             return await _account(connection, user_id, at)
 
@@ -70,7 +69,7 @@ class Accounts:
         """Set the model of a role, or leave it to the plan again; raises UnknownUser."""
         async with self._engine.begin() as connection:
             await connection.execute(select(users.c.id).filter_by(id=user_id).with_for_update(key_share=True))
-            given = (await _account(connection, user_id, at)).user.override_models
+            given = (await _known(connection, user_id)).override_models
             models = {name: one for name, one in {**given, role: model}.items() if one}
             await connection.execute(update(users).filter_by(id=user_id).values(override_models=models))
             return await _account(connection, user_id, at)
@@ -78,12 +77,17 @@ class Accounts:
     async def switch(self, *, on: bool) -> None:
         """Turn the kill switch."""
         async with self._engine.begin() as connection:
-            await turn_switch(connection, AGENT_SWITCH, on=on)
+            await turn_switch(connection, on=on)
+
+
+async def _known(connection: AsyncConnection, user_id: str) -> User:
+    if (user := await find_user(connection, user_id)) is None:
+        raise UnknownUser(user_id)
+    return user
 
 
 async def _account(connection: AsyncConnection, user_id: str, at: datetime) -> Account:
-    if (user := await find_user(connection, user_id)) is None:
-        raise UnknownUser(user_id)
+    user = await _known(connection, user_id)
     query = select(func.count()).select_from(builds).filter_by(user_id=user_id, finished_at=None)
     day = await look_at_day(connection, user, at)
     return Account(

@@ -54,7 +54,7 @@ async def admit(connection: AsyncConnection, build: Applicant, *, settings: Sett
         )
     await _check_builds(connection, build)
     day = await look_at_day(connection, user, build.at)
-    if day.allowance + day.added <= 0:
+    if day.money <= 0:
         raise refusal(
             FailureType.NO_ALLOWANCE,
             f"user: the plan {user.tier!r} of {user.id!r} leaves nothing to spend today. "

@@ -29,6 +29,11 @@ class Day:
     """Added by hand since."""
 
     @property
+    def money(self) -> int:
+        """All that it gives, microdollars."""
+        return self.allowance + self.added
+
+    @property
     def fresh(self) -> int:
         """What a day of an unspent cycle gives; microdollars."""
         cycle = cycle_of(self.day, renews_on=self.user.renews_on)
@@ -96,6 +101,11 @@ async def look_at_day(connection: AsyncConnection, user: User, at: datetime) -> 
     return Day(user=user, day=day, allowance=found.allowance, added=found.added)
 
 
+def left_of(day: Day, sums: Sums) -> int:
+    """Give what a build may reserve of a day; what it holds for sandbox time is its own."""
+    return day.money - sums.settled - sums.lost - sums.reserved + sums.ahead
+
+
 async def add_up(connection: AsyncConnection, day: Day, *, build_id: str) -> Sums:
     """Add up the ledger of a day; sandbox time that was set aside yesterday may be used today."""
     today, own = ledger.c.day == day.day, ledger.c.build_id == build_id
@@ -129,7 +139,7 @@ async def balance_of(
     by_build = (await connection.execute(spent)).one()
     return Balance(
         day=day.day,
-        allowance=day.allowance + day.added,
+        allowance=day.money,
         settled=sums.settled,
         reserved=sums.reserved,
         lost=sums.lost,
@@ -158,13 +168,8 @@ async def budget_left(connection: AsyncConnection, build_id: str) -> int | None:
     limit = select(builds.c.spend_limit).filter_by(id=build_id)
     if (most := (await connection.execute(limit)).scalar_one_or_none()) is None:
         return None
-    return max(0, most - await _spent_by(connection, build_id))
-
-
-async def _spent_by(connection: AsyncConnection, build_id: str) -> int:
-    paid = ledger.c.state.in_(("settled", "lost"))
-    spent = select(_sum(ledger.c.cost, paid)).filter_by(build_id=build_id)
-    return int((await connection.execute(spent)).scalar_one())
+    spent = select(_sum(ledger.c.cost)).filter_by(build_id=build_id)
+    return max(0, most - int((await connection.execute(spent)).scalar_one()))
 
 
 async def count_sleepers(connection: AsyncConnection, midnight: datetime, *, but: str) -> int:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
 from typing_extensions import override
 
 from activities.builds import Builds
@@ -77,7 +77,7 @@ class Janitor(ports.Janitor):
             unknown: list[str] = []
             server = await namespace_id(activity.client())
             for holder in await self._suspects():
-                how = await _how_it_ended(holder, server)
+                how = _how_it_ended(holder, await _last_run(holder), server)
                 if how == UNKNOWN:
                     unknown.append(holder.workflow_id)
                 elif how:
@@ -99,11 +99,12 @@ class Janitor(ports.Janitor):
         """
         async with heartbeating(), classified():
             (holder,) = await self._read(builds.c.id == request.build_id)
-            how = await _how_it_ended(holder, await namespace_id(activity.client()))
+            run = await _last_run(holder)
+            how = _how_it_ended(holder, run, await namespace_id(activity.client()))
             if how in ("", UNKNOWN):
                 return Cleared()
             lost = await self._purchases.lose_build(holder.build_id)
-            end = await end_of(activity.client(), holder.workflow_id, holder.build_id)
+            end = await end_of(activity.client(), run, holder.build_id)
             keeps = READY in (how, holder.status.upper())
             killed = 0 if keeps else await self._sandboxes.kill_of(holder.build_id)
             await self._time.settle(holder.build_id)
@@ -148,13 +149,16 @@ class Janitor(ports.Janitor):
             return [Holder(*row) for row in await connection.execute(query)]
 
 
-async def _how_it_ended(holder: Holder, server: str) -> str:
+async def _last_run(holder: Holder) -> WorkflowExecutionDescription | None:
+    return await last_run(activity.client(), holder.workflow_id, holder.build_id)
+
+
+def _how_it_ended(holder: Holder, run: WorkflowExecutionDescription | None, server: str) -> str:
     """Give how a build's chain of runs closed: empty while it is open; GONE, UNKNOWN where there is no run.
 
     `server` is the namespace that is asked. What runs never vanishes from it, and what was there is forgotten
     only after it has closed.
     """
-    run = await last_run(activity.client(), holder.workflow_id, holder.build_id)
     if run is not None:
         return how_closed(run)
     is_old = activity.info().started_time - holder.started_at > SETTLED

@@ -64,9 +64,8 @@ def how_closed(run: WorkflowExecutionDescription) -> str:
     return run.status.name if run.status is not None and run.status in CLOSED else ""
 
 
-async def end_of(client: Client, workflow_id: str, build_id: str) -> FinishBuild:
+async def end_of(client: Client, run: WorkflowExecutionDescription | None, build_id: str) -> FinishBuild:
     """Give the end that a build's last run came to, as its own last words would have told it."""
-    run = await last_run(client, workflow_id, build_id)
     result = await _result(client, run) if run is not None else None
     if result is None:
         return FinishBuild(

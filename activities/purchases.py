@@ -18,6 +18,7 @@ from activities.days import (
     balance_of,
     budget_left,
     count_sleepers,
+    left_of,
     look_at_day,
     open_day,
 )
@@ -91,7 +92,7 @@ class Purchases:
         """Give the most input tokens that a call of this user should hold; above it, open a new epoch."""
         async with self._engine.connect() as connection:
             day = await look_at_day(connection, await load_user(connection, user), at)
-        money = max(day.allowance + day.added, day.fresh) * CONTEXT_SHARE // 100
+        money = max(day.money, day.fresh) * CONTEXT_SHARE // 100
         return context_ceiling(model, money=money, max_tokens=max_tokens, at=at)
 
     async def reserve(self, order: Order) -> Reservation | Bought | Refused:
@@ -112,10 +113,10 @@ class Purchases:
                 return known
             sums = await add_up(connection, day, build_id=order.build_id)
             budget = await budget_left(connection, order.build_id)
-            left = _left(day, sums) if budget is None else min(_left(day, sums), budget)
+            left = left_of(day, sums) if budget is None else min(left_of(day, sums), budget)
             max_tokens, price, price_id = _offer(order, left - self._rate.slice)
-            reason = await self._refusal(connection, day, sums, price, budget)
             needed = price + self._rate.slice
+            reason = await self._refusal(connection, day, sums, needed, budget)
             if reason is None and order.wound_down:
                 reason = await _over(connection, order, day, sums, needed)
             if reason is not None:
@@ -173,12 +174,14 @@ class Purchases:
             type=FailureType.RETRYABLE,
         )
 
-    async def release(self, reservation: Reservation, *, why: str = "refused by the provider") -> None:
+    async def release(self, reservation: Reservation) -> None:
         """Give the money back: the provider did nothing for it."""
         async with self._engine.begin() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] == "reserved":
-                await close_entry(connection, reservation.id, state="released", note=why)
+                await close_entry(
+                    connection, reservation.id, state="released", note="refused by the provider"
+                )
 
     async def doubt(self, reservation: Reservation, *, why: str) -> None:
         """Close an attempt that was taken and never answered: lost once a question, else released.
@@ -235,26 +238,21 @@ class Purchases:
         )
 
     async def _refusal(
-        self, connection: AsyncConnection, day: Day, sums: Sums, price: int, budget: int | None
+        self, connection: AsyncConnection, day: Day, sums: Sums, needed: int, budget: int | None
     ) -> Refusal | None:
         if not await is_agent_on(connection, self._settings):
             return Refusal.DISABLED
         if day.user.suspended:
             return Refusal.SUSPENDED
-        left, needed = _left(day, sums), price + self._rate.slice
         if budget is not None and needed > budget:
             return Refusal.USED_UP
+        left = left_of(day, sums)
         if needed <= left:
             return None
         # The price is already that of the smallest reply worth having.
-        if needed > max(day.allowance + day.added, day.fresh):
+        if needed > max(day.money, day.fresh):
             return Refusal.TOO_DEAR
         return Refusal.BUSY if needed <= left + sums.reserved_by_others else Refusal.SPENT
-
-
-def _left(day: Day, sums: Sums) -> int:
-    """Give what a build may reserve of a day; what it holds for sandbox time is its own."""
-    return day.allowance + day.added - sums.settled - sums.lost - sums.reserved + sums.ahead
 
 
 async def _over(
@@ -268,10 +266,10 @@ async def _over(
 
 
 async def _judged(
-    connection: AsyncConnection, order: Order, day: Day, sums: Sums, price: int, reason: Refusal
+    connection: AsyncConnection, order: Order, day: Day, sums: Sums, needed: int, reason: Refusal
 ) -> Balance:
     """Give the numbers that a call was judged by: a second reading may already tell of freed money."""
-    told = await balance_of(connection, day, build_id=order.build_id, worst_case=price, sums=sums)
+    told = await balance_of(connection, day, build_id=order.build_id, worst_case=needed, sums=sums)
     if reason is not Refusal.SPENT or told.wakes_at is None:
         return told
     sleepers = await count_sleepers(connection, told.wakes_at, but=order.build_id)

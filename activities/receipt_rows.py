@@ -64,13 +64,14 @@ async def load_past(engine: AsyncEngine) -> Sequence[PastBuild]:
     spent = func.sum(ledger.c.cost)
     time = func.coalesce(spent.filter(ledger.c.kind == SANDBOX), 0)
     turns = func.count().filter(ledger.c.state == "settled", ledger.c.kind == MODEL)
+    days = func.count(ledger.c.day.distinct()).filter(ledger.c.kind == MODEL)
     query = (
         select(
             builds.c.plan,
             spent.label("spent"),
             time.label("sandbox"),
             turns.label("turns"),
-            _DAYS.label("days"),
+            days.label("days"),
         )
         .join(ledger, ledger.c.build_id == builds.c.id)
         # A fork's own money is not what a plan costs.
@@ -85,9 +86,6 @@ async def load_past(engine: AsyncEngine) -> Sequence[PastBuild]:
     )
     async with engine.connect() as connection:
         return [_past(row) for row in (await connection.execute(query)).mappings()]
-
-
-_DAYS = func.count(ledger.c.day.distinct()).filter(ledger.c.kind == MODEL)
 
 
 def _entry(row: RowMapping) -> Entry:

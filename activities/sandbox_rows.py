@@ -66,7 +66,7 @@ class SandboxRows:
             await connection.execute(
                 insert(sandboxes).values(**key, state="creating").on_conflict_do_nothing()
             )
-            row = await _one(connection, _is(build_id, role, generation), lock=True)
+            row = await _one(connection, is_row(build_id, role, generation), lock=True)
             assert row is not None
             if row.state not in {"gone", "doomed"}:
                 return row
@@ -79,7 +79,7 @@ class SandboxRows:
         details = {"attempt": row.attempt + 1, "strays": strays}
         await connection.execute(
             update(sandboxes)
-            .where(_is(row.build_id, row.role, row.generation))
+            .where(is_row(row.build_id, row.role, row.generation))
             .values(state="creating", sandbox_id="", details=details, changed_at=func.now())
         )
         return row._replace(state="creating", sandbox_id="", details=details)
@@ -94,7 +94,7 @@ class SandboxRows:
             values["sandbox_id"] = sandbox_id
         async with self._engine.begin() as connection:
             await connection.execute(
-                update(sandboxes).where(_is(row.build_id, row.role, row.generation)).values(values)
+                update(sandboxes).where(is_row(row.build_id, row.role, row.generation)).values(values)
             )
         return row._replace(
             state=state, sandbox_id=sandbox_id or row.sandbox_id, details={**row.details, **details}
@@ -113,7 +113,7 @@ class SandboxRows:
         if not generation.isdigit():
             return None
         async with self._engine.connect() as connection:
-            asked = _is(build_id, role, int(generation))
+            asked = is_row(build_id, role, int(generation))
             return await _one(connection, and_(asked, sandboxes.c.sandbox_id == ""))
 
     async def of_build(self, build_id: str) -> list[SandboxRow]:
@@ -160,7 +160,8 @@ async def is_current(connection: AsyncConnection, build_id: str, sandbox: Sandbo
     return (await connection.execute(newest)).scalar_one() == sandbox.generation
 
 
-def _is(build_id: str, role: str, generation: int) -> Any:
+def is_row(build_id: str, role: str, generation: int) -> Any:
+    """Give the condition that picks a sandbox's row."""
     return and_(
         sandboxes.c.build_id == build_id,
         sandboxes.c.role == role,

@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from activities.days import add_up, open_day
+from activities.days import add_up, left_of, open_day
 from activities.entries import lock_purchases
 from activities.heartbeat import server_now
-from activities.sandbox_rows import SandboxRow
+from activities.sandbox_rows import SandboxRow, is_row
 from activities.settings import Settings
 from activities.tables import builds, sandboxes
 from activities.time_entries import Rate, book_time, is_any_running, release_ahead, set_ahead
@@ -75,7 +75,7 @@ class SandboxTime:
             day = await open_day(connection, await load_user(connection, user_id), now)
             await book_time(connection, build_id, now, self._rate)
             sums = await add_up(connection, day, build_id=build_id)
-            left = day.allowance + day.added - sums.settled - sums.lost - sums.reserved + sums.ahead
+            left = left_of(day, sums)
             await set_ahead(connection, build_id, day, max(0, min(self._rate.slice, left)), now)
 
     async def end(self, row: SandboxRow, *, was_running: bool = False) -> None:
@@ -132,8 +132,4 @@ def _is_over(now: datetime) -> Any:
 
 
 def _is(row: SandboxRow) -> Any:
-    return and_(
-        sandboxes.c.build_id == row.build_id,
-        sandboxes.c.role == row.role,
-        sandboxes.c.generation == row.generation,
-    )
+    return is_row(row.build_id, row.role, row.generation)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from activities.billing_cycle import by_day, local_day
 from activities.days import Day, today
 from activities.money_tables import AHEAD, MODEL, SANDBOX, ledger, users
+from activities.sandbox_rows import is_row
 from activities.settings import Settings
 from activities.tables import builds, sandboxes
 
@@ -71,7 +72,11 @@ async def book_time(connection: AsyncConnection, build_id: str, at: datetime, ra
             booked = now if day == named else day
             spent += await _add(connection, row, day=booked, microseconds=used // _MICROSECOND, rate=rate)
         if until > row["billed_until"]:
-            await connection.execute(update(sandboxes).where(_is(row)).values(billed_until=until))
+            await connection.execute(
+                update(sandboxes)
+                .where(is_row(row["build_id"], row["role"], row["generation"]))
+                .values(billed_until=until)
+            )
     if spent:
         left = func.greatest(0, ledger.c.reserved - spent)
         await connection.execute(update(ledger).where(_ahead_of(build_id)).values(reserved=left))
@@ -156,10 +161,6 @@ async def _add(
     opened = {"opened_at": row["billed_until"]}
     await connection.execute(insert(ledger).values(**key, **fixed, **opened, **values))
     return rate.cost_of(total)
-
-
-def _is(row: RowMapping) -> Any:
-    return and_(*(sandboxes.c[name] == row[name] for name in ("build_id", "role", "generation")))
 
 
 def _ahead_of(build_id: str) -> Any:

@@ -48,10 +48,10 @@ class User:
 
 async def load_user(connection: AsyncConnection, user_id: str) -> User:
     """Read a user, creating one on the smallest plan when they are seen for the first time."""
-    if (found := await _read(connection, user_id)) is not None:
+    if (found := await find_user(connection, user_id)) is not None:
         return found
     await connection.execute(insert(users).values(id=user_id, tier=FIRST_TIER).on_conflict_do_nothing())
-    found = await _read(connection, user_id)
+    found = await find_user(connection, user_id)
     assert found is not None
     return found
 
@@ -84,19 +84,15 @@ async def is_agent_on(connection: AsyncConnection, settings: Settings) -> bool:
     return row.scalar_one_or_none() is not False
 
 
-async def turn_switch(connection: AsyncConnection, name: str, *, on: bool) -> None:
-    """Write a switch's row."""
-    row = insert(switches).values(name=name, on=on)
+async def turn_switch(connection: AsyncConnection, *, on: bool) -> None:
+    """Write the kill switch's row."""
+    row = insert(switches).values(name=AGENT_SWITCH, on=on)
     changed = {"on": on, "changed_at": func.now()}
     await connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=changed))
 
 
 async def find_user(connection: AsyncConnection, user_id: str) -> User | None:
     """Read a user; none when they were never seen."""
-    return await _read(connection, user_id)
-
-
-async def _read(connection: AsyncConnection, user_id: str) -> User | None:
     query = select(
         users.c.id,
         users.c.tier,

@@ -59,9 +59,7 @@ async def _edit(given: Namespace, accounts: Accounts, at: datetime) -> Account:
         return await accounts.override_model(user, given.role, model, at=at)
     if given.edit == "tier":
         tiers = await accounts.tiers()
-        return await accounts.change(
-            user, {"tier": one_of(given.value, tiers, what="TIER", listed=tiers)}, at=at
-        )
+        return await accounts.change(user, {"tier": one_of(given.value, tiers, what="TIER")}, at=at)
     account = await accounts.show(user, at=at)
     return await accounts.change(user, _values(given, account, at), at=at)
 

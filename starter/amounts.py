@@ -1,7 +1,7 @@
 """What an admin types, made into values: money, numbers, dates, time zones. Pure; never a float."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import date
 from difflib import get_close_matches
 from zoneinfo import available_timezones
@@ -86,8 +86,8 @@ def zone_of(text: str) -> str:
     )
 
 
-def one_of(text: str, known: Collection[str], *, what: str, listed: Sequence[str]) -> str:
+def one_of(text: str, known: Sequence[str], *, what: str) -> str:
     """Check a name; raises UnusableRequest with the list."""
     if text in known:
         return text
-    raise UnusableRequest(f"{what}: {text!r} is not known. Choose one of: {', '.join(listed)}.")
+    raise UnusableRequest(f"{what}: {text!r} is not known. Choose one of: {', '.join(known)}.")

@@ -148,7 +148,7 @@ def wake_time(now: datetime, balance: Balance | None, chance: float) -> datetime
 
 
 def sleep_for(now: datetime, wakes_at: datetime | None) -> timedelta:
-    """How long to sleep until the user's next midnight; a missing one means look again in an hour."""
+    """How long to sleep until a moment; a missing one means look again in an hour."""
     if wakes_at is None:
         return timedelta(hours=1)
     return max(SHORTEST_SLEEP, wakes_at - now)

@@ -34,7 +34,7 @@ class Balance(Payload):
     worst_case: int = 0
     """Price of the dearest next call."""
     wakes_at: datetime | None = None
-    """Next local midnight, UTC."""
+    """The local midnight after which the cycle may pay for a call again, UTC."""
     sleepers: int = 0
     """Builds due in the hour from then on, this one too; 0: not counted."""
     build_spent: int = 0
@@ -42,7 +42,7 @@ class Balance(Payload):
     build_left: int | None = None
     """What it may still spend in all; none: no limit but the days' own."""
     build_sandbox: int = 0
-    """The part of it that was sandbox time."""
+    """The part of `build_spent` that was sandbox time."""
 
     @property
     def left(self) -> int:

@@ -94,7 +94,7 @@ def test_an_unknown_zone_is_refused(text: str):
 def test_unknown_names_come_with_the_list():
     """Whoever mistypes a plan or a model reads which there are."""
     with pytest.raises(UnusableRequest, match=r"TIER: 'gold' is not known\. Choose one of: a, b\."):
-        one_of("gold", ["a", "b"], what="TIER", listed=["a", "b"])
+        one_of("gold", ["a", "b"], what="TIER")
     with pytest.raises(UnusableRequest, match=r"'claude-2' is retired or not known.*claude-sonnet-5-5"):
         known_model("claude-2", on=date(2026, 11, 23))
 

@@ -256,7 +256,7 @@ async def test_the_allowance_holds_whatever_dies(desk, workers, settings, seed: 
         await buy(scene, build, after)
     over.set()
     left = await watching
-    assert await scene.times[0].end_expired() >= 0
+    await scene.times[0].end_expired()
     rows, time_rows = by_kind(await rows_of(desk))
     settled = [row for row in rows if row["state"] == "settled"]
 
