@@ -105,7 +105,7 @@ class Restorer:
         manifest = await self.manifest(restore_point)
         chain = await self._points.chain(restore_point)
         path = f"{sandbox.home}/{STATE_FOLDER}/restore-{restore_point}.manifest"
-        await self._workspace.client.write(sandbox.sandbox_id, path, manifest.render())
+        await self._workspace.write(sandbox, path, manifest.render())
         payload = {
             "manifest_path": path,
             "packs": await self._packs(sandbox, manifest),
@@ -135,7 +135,7 @@ class Restorer:
         except ObjectMissing as error:
             raise RunnerFault("missing", str(error)) from None
         path = f"{sandbox.home}/{STATE_FOLDER}/relayed/{pack}"
-        await self._workspace.client.write(sandbox.sandbox_id, path, data)
+        await self._workspace.write(sandbox, path, data)
         return path
 
 

@@ -91,14 +91,18 @@ class Workspace:
         """Put the runner into the sandbox, beside older ones, and give what its `probe` found."""
         path = self._runner_path(sandbox.home)
         staged = f"{path}.{uuid.uuid4().hex}"
-        try:
-            await self.client.write(sandbox.sandbox_id, staged, self._runner)
-        except DiskFull as full:
-            raise RunnerFault("disk_full", full.message) from None
+        await self.write(sandbox, staged, self._runner)
         folder = shlex.quote(f"{sandbox.home}/{STATE_FOLDER}")
         move = f"mv -f {shlex.quote(staged)} {shlex.quote(path)} && chmod -R go= {folder}"
         await self.client.run(sandbox.sandbox_id, move, within=QUICK)
         return await self.ask(sandbox, "probe", {})
+
+    async def write(self, sandbox: SandboxRef, path: str, data: bytes) -> None:
+        """Write a file into the sandbox; raises RunnerFault `disk_full`, which is final where it stays so."""
+        try:
+            await self.client.write(sandbox.sandbox_id, path, data)
+        except DiskFull as full:
+            raise RunnerFault("disk_full", full.message) from None
 
     def _runner_path(self, home: str) -> str:
         return f"{home}/{STATE_FOLDER}/{self._name}"

@@ -176,13 +176,13 @@ class Workspace:
         self._saving.begin(reason, full_scan=True)
         await self.saved()
 
-    async def keep(self, reason: str = "end") -> None:
-        """Upload all that can still be had of a sandbox that is left; one already lost is not replaced.
+    async def keep(self) -> None:
+        """Upload all that can still be had as the build ends; a sandbox already lost is not replaced.
 
         Raises ActivityError when the last changes could not be saved.
         """
         await self._land()
-        self._saving.begin(reason, full_scan=True)
+        self._saving.begin("end", full_scan=True)
         try:
             await self._saving.land()
         except ActivityError as error:
@@ -190,9 +190,11 @@ class Workspace:
                 raise
 
     async def go_back(self, rewind: Rewind) -> None:
-        """Keep what there is, then work in a new sandbox with the files of an earlier restore point."""
+        """Keep what can be kept, then work in a new sandbox with the files of an earlier restore point."""
         state = self._state
-        await self.keep("rewind")
+        await self._land()
+        self._saving.begin("rewind", full_scan=True)
+        await self._land()
         async with self._mending:
             left = state.sandbox
             state.restore_point, state.snapshot_key = rewind.restore_point, rewind.key

@@ -93,8 +93,9 @@ class Look:
             known = self._before.get(folder)
             if known is None or known.mtime_ns != found.stats[folder].st_mtime_ns:
                 continue
+            within = b"" if folder == b"." else folder + b"/"
             for path, old in self._before.items():
-                if path.startswith(folder + b"/") and path not in found.stats and self._may_keep(old):
+                if path.startswith(within) and path not in found.stats and self._may_keep(old):
                     target = b"" if old.kind == "hardlink" else old.target
                     kind = "file" if old.kind == "hardlink" else old.kind
                     self.after[path] = old._replace(kind=kind, target=target, same_as=b"")

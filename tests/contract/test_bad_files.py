@@ -11,14 +11,18 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.captures import Captures
+from activities.failures import DiskFull
 from activities.objects import Objects
 from activities.restore import Restorer, pack_key
+from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
+from activities.sandbox_client import SandboxClient
 from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.snapshots import Snapshots
 from activities.stored_objects import StoredObjects
 from activities.unsaved import TOLD_AFTER
+from activities.workspace import Workspace
 from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
 from workflows.files import CreateSandbox, RestorePoint, SandboxRef, TakeSnapshot
@@ -105,6 +109,35 @@ async def test_what_cannot_be_saved_is_told_by_name_and_all_else_is_saved(bench:
     assert ("omitted", True) == (whole.entries["huge"].kind, whole.entries["closed"].partial)
     assert ["closed", "open", "shut", "sparse", "kept", "deep", "secret", "end"] == shown[:-1]
     assert int(shown[-1]) < 10_000
+
+
+async def test_a_disk_too_small_for_a_restore_is_the_template_s(bench: Bench, settings: Settings):
+    """Also where it is the worker that finds no room: waiting makes none."""
+
+    class Small(SandboxClient):
+        async def write(self, sandbox_id, path, data):
+            if "/restore-" in path:
+                raise DiskFull("The sandbox's disk is full.", type=FailureType.RETRYABLE)
+            await super().write(sandbox_id, path, data)
+
+    sandbox = await bench.create()
+    point = await bench.snapshot(sandbox)
+    workspace = Workspace(Small(settings), runner=archive()[1])
+    restorer = Restorer(workspace, bench.objects, bench.points, local_sandbox=True)
+    with pytest.raises(ApplicationError) as caught:
+        await restorer.restore(sandbox, point.restore_point, source_only=False)
+
+    assert (FailureType.INVALID_TEMPLATE, True) == (caught.value.type, caught.value.non_retryable)
+
+
+async def test_a_workspace_that_is_closed_keeps_what_it_had(bench: Bench):
+    """As any directory that can be read no more: the next restore point has its files."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "mkdir in; echo kept > in/f")
+    closed = await bench.bash(sandbox, "chmod 000 .")
+    point = await bench.snapshot(sandbox, captured=closed.captured)
+
+    assert {"in", "in/f"} <= (await bench.restorer.manifest(point.restore_point)).entries.keys()
 
 
 async def test_a_file_that_is_written_all_the_while_is_said_to_be_torn(bench: Bench):

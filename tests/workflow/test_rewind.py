@@ -50,6 +50,22 @@ async def test_a_running_command_is_cut_short_and_all_goes_back_together(bench):
     assert 2 == result.turns
 
 
+async def test_a_full_disk_is_no_obstacle(bench):
+    """What cannot be saved is given up, as who goes back does not want it; a new sandbox has room."""
+    gate = Gate()
+    full = ApplicationError("The disk is full.", type=FailureType.DISK_FULL, non_retryable=True)
+    world = World(gates={"run_tool": [None, gate]}, faults={"take_snapshot": [None, full]})
+    world.replies = iter([acts(call("bash", "one")), acts(call("bash", "two")), done()])
+    async with bench(world) as on:
+        handle = await on.start()
+        await gate.reached.wait()
+        await back(handle)
+        await ready(handle)
+
+    assert [1, 3, 501] == heads(world)
+    assert () == world.asked[-1].notes
+
+
 async def test_a_question_that_comes_with_a_rewind_waits_for_it(bench):
     """The build goes back at once and not after an hour; the question comes again by itself."""
     gate = Gate(deaf=True)
