@@ -1,7 +1,5 @@
 """restic, the peer of `make bench-snapshot`: built once for a user, as the stack's own programs are."""
 
-import asyncio
-import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -27,10 +25,10 @@ class Restic:
     program: Path
     environment: dict[str, str]
 
-    def run(self, *arguments: str, cwd: Path | None = None) -> list[dict[str, object]]:
-        """Run one command; gives the JSON lines that it printed."""
+    def run(self, *arguments: str, cwd: Path | None = None) -> None:
+        """Run one command."""
         ran = subprocess.run(
-            [self.program, "--json", *arguments],
+            [self.program, *arguments],
             env={**os.environ, **self.environment},
             cwd=cwd,
             capture_output=True,
@@ -39,13 +37,8 @@ class Restic:
         )
         if ran.returncode:
             raise RuntimeError(f"restic {arguments[0]}: {ran.stderr[-500:]}")
-        return [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
 
 
 async def get_restic() -> Path:
     """The program, built now if need be."""
     return await go_program(RESTIC, progress=print)
-
-
-if __name__ == "__main__":
-    print(asyncio.run(get_restic()))

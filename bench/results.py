@@ -16,13 +16,14 @@ Row = dict[str, Any]
 def stamped(rows: Sequence[Row]) -> list[Row]:
     """The rows with the day and the machine."""
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, {_system()}"
-    return [{**row, "date": today, "machine": machine} for row in rows]
+    return [{**row, "date": today, "machine": machine()} for row in rows]
 
 
-def _system() -> str:
+def machine() -> str:
+    """Cores, architecture and system, as figures are told with them."""
     told = platform.freedesktop_os_release() if platform.system() == "Linux" else {}
-    return told.get("PRETTY_NAME", platform.platform()).replace(" GNU/Linux", "").split(" (")[0]
+    system = told.get("PRETTY_NAME", platform.platform()).replace(" GNU/Linux", "").split(" (")[0]
+    return f"{os.cpu_count()} cores, {platform.machine()}, {system}"
 
 
 def write(bench: str, rows: Sequence[Row]) -> None:

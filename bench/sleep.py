@@ -1,4 +1,4 @@
-"""What sleeping builds cost, and how they wake: `python -m bench.sleep --builds 10000 --midnight-in 1800`.
+"""What sleeping builds cost, and how they wake: `python -m bench.sleep --builds 10000`.
 
 Builds of users whose day is spent fall asleep at their first call and wake at one midnight, which is near as
 their time zone is made up. The next day is spent too, so each looks once and sleeps again. Real: the worker's
@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -69,9 +68,13 @@ class Scene:
             return list(await connection.execute(text(query), given))
 
     async def count(self, query: str) -> int:
-        """Count the sleepers to this midnight (`<`) or to the next (`>=`)."""
-        following = self.midnight + timedelta(hours=23)
-        return (await self.rows(query, next=following))[0][0]
+        """Count by a query that tells this midnight's sleepers from the next one's."""
+        return (await self.rows(query, next=self.following))[0][0]
+
+    @property
+    def following(self) -> datetime:
+        """Before the midnight after, and after all that wake at this one."""
+        return self.midnight + timedelta(hours=23)
 
 
 @asynccontextmanager
@@ -128,9 +131,9 @@ async def start(scene: Scene, number: int) -> None:
 
 
 async def reach(scene: Scene, which: str, builds: int, *, until: datetime) -> int:
-    """Wait until so many sleep to the midnight that `which` says, or time is up; gives how many do."""
-    which = ASLEEP.format(which)
-    while (found := await scene.count(which)) < builds and datetime.now(UTC) < until:  # noqa: ASYNC110 - of another process
+    """Wait until so many sleep to this midnight (`<`) or the next (`>=`), or time is up; gives how many."""
+    query = ASLEEP.format(which)
+    while (found := await scene.count(query)) < builds and datetime.now(UTC) < until:  # noqa: ASYNC110 - of another process
         await asyncio.sleep(0.5)
     return found
 
@@ -164,8 +167,7 @@ async def wake(scene: Scene, told: Sequence[Any], *, limit: timedelta) -> result
     last = max(row.wake_at for row in told)
     print(f"midnight {scene.midnight:%H:%M:%S}, the last wakes at {last:%H:%M:%S}", flush=True)
     await reach(scene, ">=", len(told), until=last + limit)
-    following = scene.midnight + timedelta(hours=23)
-    again = dict(map(tuple, await scene.rows(AGAIN, next=following)))
+    again = dict(map(tuple, await scene.rows(AGAIN, next=scene.following)))
     lag: dict[str, list[float]] = {user: [] for user in (CROWD, "others")}
     for row in told:
         if row.workflow_id in again:
@@ -204,8 +206,7 @@ async def main(options: argparse.Namespace) -> int:
     """Put the builds to sleep, watch them, let them wake."""
     midnight = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=options.midnight_in)
     async with open_scene(midnight) as scene:
-        row: results.Row = {}
-        row |= await fall_asleep(scene, options.builds)
+        row = await fall_asleep(scene, options.builds)
         print(row, flush=True)
         row |= await rest(scene)
         told = await scene.rows(TOLD)
@@ -213,8 +214,6 @@ async def main(options: argparse.Namespace) -> int:
         row |= {"system": f"{len(told)} sleepers", "load": os.getloadavg()[0]}
         row |= await wake(scene, told, limit=timedelta(minutes=options.limit))
         row |= {f"{name}_after": mb for name, mb in processes.resident_mb(scene.pids).items()}
-        if options.keep_log:
-            Path(options.keep_log).write_bytes((scene.stage.data / "worker.log").read_bytes())
     results.keep("sleep", [row])
     print(row, flush=True)
     return 0
@@ -226,7 +225,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--builds", type=int, default=10_000)
     parser.add_argument("--midnight-in", type=float, default=0, help="seconds; 0: as long as the builds need")
     parser.add_argument("--limit", type=float, default=10, help="minutes after the last wake")
-    parser.add_argument("--keep-log", default="", help="where to put the worker's log")
     given = parser.parse_args()
     given.midnight_in = given.midnight_in or 150 + given.builds / 6
     return given

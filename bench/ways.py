@@ -1,4 +1,4 @@
-"""Three ways to keep a workspace: ours, the predecessor's tar.gz, and restic."""
+"""Three ways to keep a workspace: ours, a full tar.gz, and restic."""
 
 import shlex
 import time
@@ -24,6 +24,7 @@ from activities.sandbox_rows import SandboxRows
 from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.snapshots import CAPTURE_TIME, Snapshots
+from activities.stored_objects import StoredObjects
 from activities.workspace import Workspace
 from bench.restic import Restic
 from starter.local.clients import open_s3
@@ -97,7 +98,15 @@ async def open_ground(environment: Mapping[str, str]) -> AsyncGenerator[Ground]:
                 time=SandboxTime(engine, settings),
                 settings=settings,
             ),
-            snapshots=Snapshots(workspace, objects, points, restorer, captures=captures, local_sandbox=True),
+            snapshots=Snapshots(
+                workspace,
+                objects,
+                points,
+                restorer,
+                stored=StoredObjects(engine, objects),
+                captures=captures,
+                local_sandbox=True,
+            ),
         )
 
 

@@ -69,10 +69,7 @@ async def demo(given: Namespace, console: Console) -> int:
         try:
             built = await see_through(nightshift, handle, console)
         except WorkflowFailureError as error:
-            console.print(f"FAILED: {error.cause}", style="bold red", soft_wrap=True)
-            if given.json:
-                sys.stdout.write(json.dumps(failure_fields(nightshift, handle, error)) + "\n")
-            return 1
+            return tell_failure(nightshift, handle, error, console, as_json=given.json)
         _show(built, console)
         if given.json:
             sys.stdout.write(json.dumps(built.fields()) + "\n")
@@ -81,7 +78,17 @@ async def demo(given: Namespace, console: Console) -> int:
         return 0 if built.preview_status == 200 else 1  # noqa: PLR2004 HTTP OK
 
 
-def failure_fields(
+def tell_failure(
+    nightshift: Nightshift, handle: Handle, error: WorkflowFailureError, console: Console, *, as_json: bool
+) -> int:
+    """Say how a build failed; gives the status of the command."""
+    console.print(f"FAILED: {error.cause}", style="bold red", soft_wrap=True)
+    if as_json:
+        sys.stdout.write(json.dumps(_failure_fields(nightshift, handle, error)) + "\n")
+    return 1
+
+
+def _failure_fields(
     nightshift: Nightshift, handle: Handle, error: WorkflowFailureError
 ) -> dict[str, JsonValue]:
     """What `JSON=1` prints of a build that failed."""

@@ -25,7 +25,7 @@ from activities.settings import Settings
 from starter.attach import ROOT, data_directory
 from starter.commands import start_build
 from starter.connect import connect
-from starter.demo import Built, failure_fields, see_through
+from starter.demo import Built, see_through, tell_failure
 from starter.local.outside import DIRECTORY
 from starter.local.parts import Progress
 from starter.local.short_day import ZONE, write_zone, zone_environment
@@ -99,10 +99,7 @@ async def demo_sleep(given: Namespace, console: Console) -> int:
         try:
             built = await see_through(nightshift, handle, console)
         except WorkflowFailureError as error:
-            console.print(f"FAILED: {error.cause}", style="bold red", soft_wrap=True)
-            if given.json:
-                sys.stdout.write(json.dumps(failure_fields(nightshift, handle, error)) + "\n")
-            return 1
+            return tell_failure(nightshift, handle, error, console, as_json=given.json)
         finally:
             watching.cancel()
             await asyncio.wait([watching])
@@ -116,6 +113,8 @@ async def _open(progress: Progress) -> AsyncGenerator[Nightshift]:
     async with open_stack(ROOT, data=data, progress=progress, environment={}) as stack:
         environment = environment_of(stack, {})
         client = await connect(environment)
+        # A build of an earlier demo must not teach the worker the midnight of then, which it keeps.
+        (stack.home.part("zones") / ZONE).unlink(missing_ok=True)
         worker = WorkerProcess(
             client,
             environment | zone_environment(stack.home.part("zones")),

@@ -19,7 +19,7 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, Telemetr
 
 from activities.database import open_database
 from activities.settings import Settings
-from starter.attach import ROOT
+from bench.systems import ENVIRONMENTS
 from starter.exits import run
 from starter.local.parts import Part
 from tests.chaos import oracle, records, witness
@@ -31,7 +31,7 @@ from tests.chaos.recovery import seconds_after, steps_of
 from tests.chaos.report import Report, kills_by_kind, summed_up
 
 RICH = "UPDATE users SET cycle_budget = 1000000000000 WHERE id = 'local'"
-PLOT = ROOT / ".nightshift" / "bench" / "plot" / "bin" / "python"
+PLOT = ENVIRONMENTS / "plot" / "bin" / "python"
 
 
 class Course:

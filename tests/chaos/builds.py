@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from starter.commands import start_build
 from tests.chaos.oracle import Findings
@@ -91,10 +91,13 @@ async def begin(client: Client, name: str, *, units: int, slow: int) -> Built:
 
 async def _running(client: Client, request: dict[str, Any], name: str) -> str:
     """Start it unless the first try had arrived."""
-    with suppress(RPCError):
-        return (
-            await client.get_workflow_handle(name).describe()
-        ).raw_description.workflow_execution_info.first_run_id
+    try:
+        begun = await client.get_workflow_handle(name).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+    else:
+        return begun.raw_description.workflow_execution_info.first_run_id
     return str((await start_build(client, request, name)).first_execution_run_id)
 
 

@@ -96,10 +96,13 @@ class Killer:
             await self._until_moved()
             await asyncio.sleep(chance.uniform(*GAP_SECONDS))
             kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
+            faulty = chance.random() < FAULTS_A_KILL
+            # What is drawn of what there happens to be must not shift the order of the next rounds.
+            luck = random.Random(chance.getrandbits(64))
             if self.builds():
-                await self._kill(kind, chance)
-            if chance.random() < FAULTS_A_KILL:
-                await self._inject(chance)
+                await self._kill(kind, luck)
+            if faulty:
+                await self._inject(luck)
         await asyncio.gather(*self._starting)
         await self._clear_faults()
 

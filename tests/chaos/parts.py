@@ -67,7 +67,6 @@ class Parts:
             ports=self.ports,
             supervisor=supervisor,
             progress=print,
-            fast=False,
             upload_hosts=f"127.0.0.1:{self.ports.claim(Part.S3)}",
             usual_ports=False,
         )

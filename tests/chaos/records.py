@@ -13,8 +13,7 @@ RESULTS = """SELECT r.head_id, r.tool_use_id, r.body, r.is_error, r.generation,
     extract(epoch FROM r.created_at)::float8 AS at
     FROM tool_results r JOIN transcript t ON t.id = r.head_id WHERE t.build_id = :b"""
 LEDGER = "SELECT kind, state, message_id, reply_id, cost, request_id FROM ledger WHERE build_id = :b"
-BUILD = "SELECT status, spent, finished_at IS NULL AS is_open FROM builds WHERE id = :b"
-SANDBOXES = "SELECT role, state, sandbox_id, details FROM sandboxes WHERE build_id = :b"
+BUILD = "SELECT spent FROM builds WHERE id = :b"
 CUT = ("Interrupted: the sandbox was lost", "The command was interrupted")
 """How the answer of a call begins whose effect nobody knows."""
 CHANGING = ("bash", "write_file", "edit_file")
@@ -57,7 +56,6 @@ class Records:
     replies: int = 0
     ledger: list[Any] = field(default_factory=list)
     build: Any = None
-    sandboxes: list[Any] = field(default_factory=list)
 
 
 async def read(connection: AsyncConnection, build_id: str) -> Records:
@@ -67,9 +65,7 @@ async def read(connection: AsyncConnection, build_id: str) -> Records:
         return list(await connection.execute(text(query), {"b": build_id}))
 
     results = {(row.head_id, row.tool_use_id): row for row in await rows(RESULTS)}
-    records = Records(
-        ledger=await rows(LEDGER), build=(await rows(BUILD))[0], sandboxes=await rows(SANDBOXES)
-    )
+    records = Records(ledger=await rows(LEDGER), build=(await rows(BUILD))[0])
     for row in await rows(TRANSCRIPT):
         blocks = json.loads(row.body)
         if row.role == "assistant":

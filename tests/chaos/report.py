@@ -2,13 +2,12 @@
 
 import datetime as dt
 import json
-import os
-import platform
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.results import machine
 from tests.chaos.builds import Built
 from tests.chaos.kills import Kill
 from tests.chaos.recovery import percentile
@@ -69,13 +68,6 @@ class Report:
 
 def _counts(of: dict[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(of.items()))
-
-
-def machine() -> str:
-    """Name the machine as the benches do."""
-    told = platform.freedesktop_os_release() if platform.system() == "Linux" else {}
-    system = told.get("PRETTY_NAME", platform.platform()).replace(" GNU/Linux", "").split(" (")[0]
-    return f"{os.cpu_count()} cores, {platform.machine()}, {system}"
 
 
 def summed_up(builds: Sequence[Built], recoveries: Sequence[tuple[Kill, float]], **rest: object) -> Report:
