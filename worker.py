@@ -213,7 +213,7 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
             (ports.Snapshots, snapshots),
             (ports.Checks, checks),
             (ports.Retention, Retention(engine, stored)),
-            (ports.Previews, Previews(engine, workspace, rows, checks=checks, time=time)),
+            (ports.Previews, Previews(engine, workspace, rows, checks=checks, sandboxes=sandboxes)),
             (
                 ports.Janitor,
                 Janitor(engine, builds=builds, purchases=purchases, sandboxes=sandboxes, time=time),

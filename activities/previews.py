@@ -9,8 +9,8 @@ from typing_extensions import override
 from activities.checks import Checks
 from activities.failures import classified
 from activities.heartbeat import heartbeating
+from activities.sandbox import Sandboxes
 from activities.sandbox_rows import SandboxRows
-from activities.sandbox_time import SandboxTime
 from activities.tables import builds
 from activities.workspace import Workspace
 from workflows import ports
@@ -29,9 +29,9 @@ class Previews(ports.Previews):
         rows: SandboxRows,
         *,
         checks: Checks,
-        time: SandboxTime,
+        sandboxes: Sandboxes,
     ) -> None:
-        self._time = time
+        self._sandboxes = sandboxes
         self._engine = engine
         self._workspace = workspace
         self._rows = rows
@@ -72,10 +72,8 @@ class Previews(ports.Previews):
         row = await self._rows.find(build["id"], build["sandbox_id"])
         if row is None:
             return None
-        if activity.info().attempt == 1:
-            await self._time.renew(row.build_id)
-        await self._time.begin(row, anew=not await self._workspace.client.is_running(row.sandbox_id))
-        if await self._workspace.client.resume(row.sandbox_id) != row.sandbox_id:
+        running = await self._workspace.client.is_running(row.sandbox_id)
+        if await self._sandboxes.resume(row, running=running) != row.sandbox_id:
             return None
         # The app may still run, and would hold its port against the one that is started now.
         await self._workspace.ask(row.reference, "stop_processes", {})

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from temporalio.exceptions import ApplicationError
 
@@ -22,20 +22,8 @@ MAX_STATES: Final = 8
 """Whole states that a worker keeps; some ten MB each for ten thousand files."""
 MAX_PACK_BYTES: Final = 3 * 1024 * 1024 * 1024
 """The largest pack that the worker carries itself."""
-
-
 _DAMAGED: Final = frozenset({"corrupt", "missing", "invalid_manifest"})
 """Faults of a restore that lie in the bucket and stay."""
-
-
-class Restored(NamedTuple):
-    """What came back."""
-
-    files: int
-    bytes: int
-    seconds: float
-    skipped: int
-    """Cache entries left out."""
 
 
 class Restorer:
@@ -81,14 +69,14 @@ class Restorer:
         while len(self._states) > MAX_STATES:
             self._states.popitem(last=False)
 
-    async def restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> Restored:
+    async def restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> None:
         """Put the files of a restore point into a sandbox's workspace, every digest verified.
 
         Raises SandboxLost, InvalidRestorePoint, InvalidTemplate for too small a disk. Repeating it gives the
         same files.
         """
         try:
-            return await self._restore(sandbox, restore_point, source_only=source_only)
+            await self._restore(sandbox, restore_point, source_only=source_only)
         except RunnerFault as fault:
             if fault.kind in _DAMAGED:
                 raise _invalid(restore_point, fault.message) from None
@@ -101,7 +89,7 @@ class Restorer:
                 ) from None
             raise
 
-    async def _restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> Restored:
+    async def _restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> None:
         manifest = await self.manifest(restore_point)
         chain = await self._points.chain(restore_point)
         path = f"{sandbox.home}/{STATE_FOLDER}/restore-{restore_point}.manifest"
@@ -113,13 +101,7 @@ class Restorer:
             "key": chain[-1].key,
             "deltas": len(chain) - 1,
         }
-        answer = await self._workspace.ask(sandbox, "restore", payload, within=RESTORE_TIME)
-        return Restored(
-            int(answer["files"]),
-            int(answer["bytes"]),
-            float(answer.get("seconds", 0)),
-            int(answer.get("skipped", 0)),
-        )
+        await self._workspace.ask(sandbox, "restore", payload, within=RESTORE_TIME)
 
     async def _packs(self, sandbox: SandboxRef, manifest: Manifest) -> dict[str, dict[str, Any]]:
         """Say where each pack is fetched: from the bucket, or from a file where it is out of reach."""

@@ -53,14 +53,6 @@ class RestorePoints:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def get(self, restore_point: int) -> RestorePoint:
-        """Give a committed restore point; raises LookupError."""
-        async with self._engine.connect() as connection:
-            found = await _first(connection, restore_points.c.id == restore_point)
-        if found is None:
-            raise LookupError(f"There is no restore point {restore_point}.")
-        return found
-
     async def newest(self, request: TakeSnapshot) -> RestorePoint | None:
         """Give the newest restore point of the sandbox, else the parent; none for a first snapshot."""
         async with self._engine.connect() as connection:

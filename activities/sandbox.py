@@ -85,12 +85,11 @@ class Sandboxes(ports.Sandboxes):
             sandbox_id, began = found.sandbox_id, found.started_at
         else:
             sandbox_id = await self._client.create(key, metadata=metadata)
-        return await self._rows.note(
-            row, state="creating", sandbox_id=sandbox_id, run_ends=self._end_of_run(began)
-        )
+        run_ends = self._end_of_run(began).isoformat()
+        return await self._rows.note(row, state="creating", sandbox_id=sandbox_id, run_ends=run_ends)
 
-    def _end_of_run(self, began: datetime) -> str:
-        return (began + self._longest_run).isoformat()
+    def _end_of_run(self, began: datetime) -> datetime:
+        return began + self._longest_run
 
     def _metadata(self, row: SandboxRow) -> dict[str, str]:
         return {
@@ -155,28 +154,21 @@ class Sandboxes(ports.Sandboxes):
                 return ConnectedSandbox(intact=False, reason="The build has no such sandbox any more.")
             if row.state not in {"live", "paused"}:
                 return ConnectedSandbox(intact=False, reason=f"It is {row.state}.")
-            run_ends = self._end_of_run(datetime.now(UTC)) if row.state == "paused" else None
+            run_ends = self._end_of_run(datetime.now(UTC)) if row.state == "paused" else row.run_ends
             try:
                 reason = await self._why_lost(row, request.sandbox, run_ends=run_ends)
             except ApplicationError as error:
                 if error.type != FailureType.SANDBOX_LOST:
                     raise
                 reason = error.message
-            ends = datetime.fromisoformat(run_ends) if run_ends else row.run_ends
-        return ConnectedSandbox(intact=not reason, reason=reason, run_ends=None if reason else ends)
+        return ConnectedSandbox(intact=not reason, reason=reason, run_ends=run_ends)
 
-    async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef, *, run_ends: str | None) -> str:
+    async def _why_lost(self, row: SandboxRow, sandbox: SandboxRef, *, run_ends: datetime | None) -> str:
         """Connect and compare; empty when it is the sandbox that was left, as it was left."""
         running = await self._client.is_running(row.sandbox_id)
         if row.state == "live" and not running:
             return "It was paused or stopped without our asking, so its files may be old."
-        if activity.info().attempt == 1:
-            await self._time.renew(row.build_id)
-        await self._time.begin(row, anew=not running)
-        answered = await self._client.resume(row.sandbox_id)
-        if answered != row.sandbox_id:
-            strays = [*row.details.get("strays", []), answered]
-            await self._rows.note(row, state=row.state, strays=strays)
+        if (answered := await self.resume(row, running=running)) != row.sandbox_id:
             return f"The provider answered with another sandbox, {answered}."
         if row.state == "live":
             return ""
@@ -186,8 +178,22 @@ class Sandboxes(ports.Sandboxes):
             return f"Its marker cannot be read: {fault.message}"
         if not verdict["intact"]:
             return str(verdict.get("reason") or "Its marker is missing or old.")
-        await self._rows.note(row, state="live", run_ends=run_ends)
+        await self._rows.note(row, state="live", run_ends=run_ends.isoformat() if run_ends else None)
         return ""
+
+    async def resume(self, row: SandboxRow, *, running: bool) -> str:
+        """Resume or lengthen a sandbox, paid from now on, and give the id that the provider answered with.
+
+        Another than the row's is noted, and killed with it.
+        """
+        if activity.info().attempt == 1:
+            await self._time.renew(row.build_id)
+        await self._time.begin(row, anew=not running)
+        answered = await self._client.resume(row.sandbox_id)
+        if answered != row.sandbox_id:
+            strays = [*row.details.get("strays", []), answered]
+            await self._rows.note(row, state=row.state, strays=strays)
+        return answered
 
     @override
     @activity.defn
@@ -201,11 +207,7 @@ class Sandboxes(ports.Sandboxes):
     async def _doom_older(self, row: SandboxRow) -> None:
         """Mark what an earlier generation left; the sweep kills what cannot be killed now."""
         for older in await self._rows.older(row):
-            doomed = await self._rows.note(older, state="doomed")
-            try:
-                await self._end(doomed)
-            except ApplicationError as error:
-                log.warning("Sandbox %s is killed later: %s", older.sandbox_id, error.message)
+            await self._try_end(await self._rows.note(older, state="doomed"))
 
     async def kill_of(self, build_id: str) -> int:
         """Kill every sandbox of a build that has ended and give how many; for the janitor."""
@@ -213,22 +215,12 @@ class Sandboxes(ports.Sandboxes):
         for row in await self._rows.of_build(build_id):
             if row.state == "gone":
                 continue
-            doomed = await self._rows.note(row, state="doomed")
-            try:
-                killed += await self._end(doomed)
-            except ApplicationError as error:
-                log.warning("Sandbox %s is killed later: %s", row.sandbox_id, error.message)
+            killed += await self._try_end(await self._rows.note(row, state="doomed"))
         return killed
 
     async def kill_doomed(self) -> int:
         """Kill every id on the doomed list and give how many rows are clear now; for the janitor."""
-        cleared = 0
-        for row in await self._rows.doomed():
-            try:
-                cleared += await self._end(row)
-            except ApplicationError as error:
-                log.warning("Sandbox %s is killed later: %s", row.sandbox_id, error.message)
-        return cleared
+        return sum([await self._try_end(row) for row in await self._rows.doomed()])
 
     async def sweep(self, *, min_age: timedelta = MIN_AGE) -> list[str]:
         """Kill this installation's sandboxes that no row holds any more and give their ids; for the janitor.
@@ -247,6 +239,13 @@ class Sandboxes(ports.Sandboxes):
                     named = await self._rows.note(nameless, state="gone", sandbox_id=each.sandbox_id)
                     await self._time.end(named)
         return killed
+
+    async def _try_end(self, row: SandboxRow) -> bool:
+        try:
+            return await self._end(row)
+        except ApplicationError as error:
+            log.warning("Sandbox %s is killed later: %s", row.sandbox_id, error.message)
+            return False
 
     async def _end(self, row: SandboxRow) -> bool:
         """Kill what a row dooms and look again: a kill that races a resume is lost."""

@@ -78,8 +78,7 @@ class Snapshots(ports.Snapshots):
     async def _take(self, request: TakeSnapshot) -> RestorePoint:
         last = await self._points.last(request)
         pending = await self._pending(request)
-        newest = await self._points.newest(request)
-        if not pending.number and newest is not None:
+        if not pending.number and (newest := await self._points.newest(request)):
             return newest
         point = await self._points.by_key(request.project, _key(request, pending))
         if point is None:

@@ -65,7 +65,7 @@ class TakeSnapshot(Payload):
     parent: int | None = None
     """The restore point it builds on."""
     reason: str = "turn"
-    """call, turn, phase, sleep, end."""
+    """call, turn, phase, sleep, rewind, end."""
     full_scan: bool = False
     """Hash every file first, as before sleep and at the end."""
     captured: int = 0

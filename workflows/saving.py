@@ -103,9 +103,10 @@ class Saving:
                 self._commit(point)
 
     def _show(self, error: ActivityError) -> None:
-        state, cause = self._state, error.cause
+        state, cause, before = self._state, error.cause, self._state.trouble
         state.trouble = cause.message if isinstance(cause, ApplicationError) else str(error)
-        state.log(workflow.now(), state.trouble)
+        if state.trouble != before:
+            state.log(workflow.now(), state.trouble)
         workflow.set_current_details(details(state))
 
     def _end_trouble(self, text: str) -> None:

@@ -26,7 +26,7 @@ RENEW_BEFORE = timedelta(seconds=MAX_COMMAND_SECONDS) + timedelta(minutes=7)
 """Before the provider ends a sandbox's longest run: the longest command, its capture, and five minutes."""
 RENEWED = (
     "[sandbox] Your sandbox was paused and resumed, as the provider ends a run after some hours. "
-    "Your files are untouched; background processes were stopped, start again what you need."
+    "Your files are untouched."
 )
 
 

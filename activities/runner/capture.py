@@ -104,7 +104,6 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         "bytes": packer.stored,
         "frozen_seconds": round(held, 4),
         "omitted": _names(seen.omitted),
-        "omitted_count": len(seen.omitted),
         "newly_omitted": _names([path for path in seen.omitted if not _was_omitted(last.rows.get(path))]),
         "torn": _names(seen.torn),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from .claims import Claim
 from .confine import MAX_FILE_BYTES, read_regular, resolve, shown
+from .failures import describe_os_error
 from .ledger import digest, note_seen, require_seen
 from .outcomes import Refusal, outcome
 from .state import read_json, write_json
@@ -90,7 +91,7 @@ def _replace(claim: Claim, real: str, before: str | None, content: bytes, text: 
         write_json(claim.path("intent"), {"real": real, "before": before, "after": after, "result": result})
         _move(claim.path("payload"), real)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if describe_os_error(error)["kind"] == "disk_full":
             raise
         raise Refusal(f"{shown(claim.state, real)} cannot be written: {error.strerror}.") from None
     note_seen(claim.state, real, after)

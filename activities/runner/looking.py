@@ -142,7 +142,7 @@ class Look:
 
     def _trusts(self, old: Row, seen: os.stat_result) -> bool:
         rules = self._rules
-        if rules.full or not old.ctime_ns or old.pack in rules.emptied | rules.carried:
+        if rules.full or not old.ctime_ns or old.pack in rules.emptied or old.pack in rules.carried:
             return False
         same_change = old.ctime_ns // rules.tick_ns == seen.st_ctime_ns // rules.tick_ns
         return same_change and (old.inode, old.size, old.mtime_ns) == (

@@ -19,7 +19,7 @@ def processes(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def running(state: State) -> list[str]:
-    """Give the commands that calls left running and that run still, oldest first."""
+    """Give the commands that calls left running and that run still."""
     return [row["command"] for row, _ in _tracked(state) if row["alive"]]
 
 

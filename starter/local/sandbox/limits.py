@@ -22,7 +22,7 @@ class Limits:
     at_once: int = 100
     """Running sandboxes; 20 on E2B's Base."""
     creations: int = 5
-    """Creations and resumes a second; 1 on E2B's Base."""
+    """Creations a second; 1 on E2B's Base."""
     memory_mb: int = 4096
     """Memory of all processes of a sandbox; E2B's default template has 512."""
     processes: int = 2048

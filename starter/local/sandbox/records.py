@@ -132,6 +132,12 @@ def new_record(template_id: str, *, timeout: int, **rest: Any) -> Record:
     )
 
 
+def like(old: Record, *, timeout: int) -> Record:
+    """Return the record of another sandbox that is created as an older one was."""
+    kept = {"metadata", "environment", "pause_on_timeout", "keep_memory_on_timeout", "internet"}
+    return new_record(old.template_id, timeout=timeout, **old.model_dump(include=kept))
+
+
 def _remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, onerror=_open_and_retry)
 

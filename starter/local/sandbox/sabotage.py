@@ -12,7 +12,7 @@ from starter.local.sandbox.faults import Asked, Fault, Faults
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.guest.asgi import Receive, Scope, Send, header, respond
 from starter.local.sandbox.one_sandbox import Sandbox, SandboxNotFoundError
-from starter.local.sandbox.records import new_record
+from starter.local.sandbox.records import like
 
 STATUS = {"bad_gateway": (502, "Bad Gateway"), "server_error": (500, "Internal server error")}
 NAMED = re.compile(r"^(?:/v2)?/sandboxes/([^/]+)")
@@ -35,7 +35,7 @@ class Saboteur:
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, is_data_plane: bool) -> None:
         """Pass one request on, harmed or not."""
         asked = Asked(_sandbox_of(scope), scope["path"], is_data_plane)
-        exempt = asked.path.startswith(("/_control", "/healthz", "/health"))
+        exempt = asked.path.startswith(("/_control", "/health"))
         fault = None if exempt else self._faults.take(asked)
         if fault is None:
             await self._app(scope, receive, send)
@@ -126,9 +126,9 @@ async def _age(fleet: Fleet, sandbox: Sandbox, *, seconds: float) -> None:
 async def _impersonate(fleet: Fleet, sandbox_id: str) -> Sandbox:
     """Create another sandbox with the metadata of one and part of its files."""
     old = fleet.find(sandbox_id).record
-    kept = {"metadata", "environment", "pause_on_timeout", "keep_memory_on_timeout", "internet"}
-    record = new_record(old.template_id, timeout=old.timeout, **old.model_dump(include=kept))
-    return await fleet.create(record, files=fleet.directory(sandbox_id), only_shown=True)
+    return await fleet.create(
+        like(old, timeout=old.timeout), files=fleet.directory(sandbox_id), only_shown=True
+    )
 
 
 def _sandbox_of(scope: Scope) -> str:
@@ -159,7 +159,7 @@ def _cut(send: Send) -> Send:
         body = message.get("body", b"")
         assert isinstance(body, bytes)
         if message["type"] == "http.response.start":
-            streams = b"application/connect" in repr(message["headers"]).encode()
+            streams = "application/connect" in repr(message["headers"])
             await send(message)
         elif begun:
             raise _Cut

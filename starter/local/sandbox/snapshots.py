@@ -16,7 +16,7 @@ from starter.local.sandbox.copies import copy_files
 from starter.local.sandbox.fleet import Fleet
 from starter.local.sandbox.limits import TooManyError
 from starter.local.sandbox.one_sandbox import SandboxNotFoundError
-from starter.local.sandbox.records import Record, new_id, new_record
+from starter.local.sandbox.records import Record, like, new_id
 
 SNAPSHOT = "snapshot.json"
 MOST_FORKS = 20
@@ -96,12 +96,11 @@ class Snapshots:
         """Create sandboxes with the files and metadata of one."""
         asked = _Fork.model_validate_json(body or b"{}")
         old = self._fleet.find(sandbox_id).record
-        kept = {"metadata", "environment", "pause_on_timeout", "keep_memory_on_timeout", "internet"}
         made: list[Record | TooManyError] = []
         files = self._fleet.directory(sandbox_id)
         async with self._fleet.find(sandbox_id).still():
             for _ in range(asked.count):
-                record = new_record(old.template_id, timeout=asked.timeout, **old.model_dump(include=kept))
+                record = like(old, timeout=asked.timeout)
                 try:
                     made.append((await self._fleet.create(record, files=files)).record)
                 except TooManyError as error:
