@@ -48,30 +48,35 @@ def parser() -> argparse.ArgumentParser:
         ("resume", "go on after `pause`"),
     ):
         commands.add_parser(name, help=about).add_argument("id", help="workflow id")
-    one = commands.add_parser("status", help="where a build stands")
-    one.add_argument("id", help="workflow id")
-    one.add_argument("--json", action="store_true")
-    one = commands.add_parser("receipt", help="what a build cost: by phase, tool and day, and what was lost")
-    one.add_argument("id", help="workflow id or build id")
-    one.add_argument("--json", action="store_true")
-    one = commands.add_parser("quote", help="what builds of similar plans cost")
-    one.add_argument("file", nargs="?", type=Path, help="a request, as in examples/")
-    one.add_argument("--idea", default="", help="the idea in a sentence")
-    one.add_argument("--json", action="store_true")
-    one = commands.add_parser("say", help="say something to the agent")
-    one.add_argument("id", help="workflow id")
-    one.add_argument("text")
-    one = commands.add_parser("model", help="change the model of a running build from its next call on")
-    one.add_argument("id", help="workflow id")
-    one.add_argument("model", metavar="MODEL", help="e.g. claude-haiku-5-5, or `plan` for the plan's")
-    one = commands.add_parser("stop", help="end a build; its files are saved")
-    one.add_argument("id", help="workflow id")
-    one.add_argument("text", nargs="?", default="", help="the reason")
+    _declare_build(commands.add_parser)
     _declare_add(commands.add_parser("add", help="add money to the day of a user, or of a build's user"))
     _declare_admin(commands.add_parser("admin", help="see and change a user"))
     one = commands.add_parser("switch", help="the kill switch: off parks every build before its next call")
     one.add_argument("to", choices=("on", "off"))
     return top
+
+
+def _declare_build(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """What is asked of a build, and said to it."""
+    one = add("status", help="where a build stands")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("--json", action="store_true")
+    one = add("receipt", help="what a build cost: by phase, tool and day, and what was lost")
+    one.add_argument("id", help="workflow id or build id")
+    one.add_argument("--json", action="store_true")
+    one = add("quote", help="what builds of similar plans cost")
+    one.add_argument("file", nargs="?", type=Path, help="a request, as in examples/")
+    one.add_argument("--idea", default="", help="the idea in a sentence")
+    one.add_argument("--json", action="store_true")
+    one = add("say", help="say something to the agent")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("text")
+    one = add("model", help="change the model of a running build from its next call on")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("model", metavar="MODEL", help="e.g. claude-haiku-5-5, or `plan` for the plan's")
+    one = add("stop", help="end a build; its files are saved")
+    one.add_argument("id", help="workflow id")
+    one.add_argument("text", nargs="?", default="", help="the reason")
 
 
 def _declare_branch(one: argparse.ArgumentParser) -> None:
