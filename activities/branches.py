@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
+from activities.chains import hold_chain, whole_points
 from activities.conversation import tool_uses
 from activities.money_tables import ledger
 from activities.progress import set_progress
@@ -132,12 +133,13 @@ async def hold_point(
     Raises the refusal, with a list of those that there are.
     """
     newest = restore_points.c.id.desc()
-    query = select(*_COLUMNS).where(restore_points.c.build_id == build_id, restore_points.c.turn == turn)
+    mine = restore_points.c.build_id == build_id
+    query = select(*_COLUMNS).where(restore_points.c.turn == turn, _of_whole(mine))
     if id_ is not None:
         query = query.where(restore_points.c.id == id_)
     held = query.order_by(newest).limit(1).with_for_update(key_share=True, read=True)
     found = (await connection.execute(held)).one_or_none()
-    if found is not None and found.head_id is not None:
+    if found is not None and found.head_id is not None and await hold_chain(connection, found.id):
         return Point(*found)
     raise _refusal(
         f"turn: no restore point of turn {turn} is kept. {listed(await points(connection, build_id))}"
@@ -146,10 +148,13 @@ async def hold_point(
 
 async def points(connection: AsyncConnection, build_id: str) -> list[Point]:
     """Give the restore points of a build, oldest first."""
-    query = select(*_COLUMNS).where(
-        restore_points.c.build_id == build_id, restore_points.c.head_id.is_not(None)
-    )
+    whole = _of_whole(restore_points.c.build_id == build_id)
+    query = select(*_COLUMNS).where(whole, restore_points.c.head_id.is_not(None))
     return [Point(*row) for row in await connection.execute(query.order_by(restore_points.c.id))]
+
+
+def _of_whole(which: ColumnElement[bool]) -> ColumnElement[bool]:
+    return restore_points.c.id.in_(whole_points(which))
 
 
 def listed(found: Sequence[Point]) -> str:

@@ -1,5 +1,8 @@
 """Manifests: which files a restore point has, and in which pack each lies. Pure; no I/O.
 
+A delta names what changed since its parent and, besides, one slice of all paths whole, the next one in turn.
+So the newest `SLICES` manifests hold the whole state, and no full one is needed after the first.
+
 A manifest comes out of a sandbox, so nothing in it is believed: names are confined to the workspace,
 digests are well-formed and no entry lies under another that is not a folder.
 """
@@ -19,6 +22,8 @@ SAFE: Final = "/+@,="
 """Stand for themselves in a name, besides letters, digits and `_.-~`."""
 MAX_MANIFEST_BYTES: Final = 512 * 1024 * 1024
 """The largest manifest that is read."""
+SLICES: Final = 16
+"""Into how many slices the paths are divided, by the checksum of their names."""
 _Line = TypeVar("_Line", bound=BaseModel)
 _GZIP = b"\x1f\x8b"
 _DIGEST = r"^[0-9a-f]{64}$"
@@ -40,6 +45,8 @@ class Header(BaseModel):
     parent: str | None = None
     """Key of the manifest that a delta builds on."""
     kind: Literal["full", "delta"]
+    slice: Annotated[int | None, Field(ge=0, lt=SLICES)] = None
+    """Which slice of all paths it names whole, besides what changed; none: no slice."""
     entries: Annotated[int, Field(ge=0)]
     """How many lines follow: a manifest that was cut short is noticed."""
 
@@ -111,13 +118,32 @@ class Manifest(BaseModel):
         return found.kind if found else ""
 
     def apply(self, delta: "Manifest") -> "Manifest":
-        """Give this full manifest as it is after a delta; raises InvalidManifest."""
-        entries = {**self.entries, **delta.entries}
-        kept = {path: entry for path, entry in entries.items() if entry.kind != "gone"}
-        header = delta.header.model_copy(update={"kind": "full", "parent": None, "entries": len(kept)})
-        merged = Manifest(header=header, entries=kept)
+        """Give this full manifest as it is after a delta.
+
+        Raises InvalidManifest, also for a slice out of turn: without it the newest manifests are no state.
+        """
+        last, part = self.header.slice, delta.header.slice
+        if last is None or part != (last + 1) % SLICES:
+            raise InvalidManifest(f"It names slice {part} of all paths after slice {last}.")
+        merged = self.followed_by(delta)
         merged.check_tree()
         return merged
+
+    def followed_by(self, later: "Manifest") -> "Manifest":
+        """Give what is known after both; what the slice of the later one does not name is gone."""
+        part = later.header.slice
+        before = self.entries.items()
+        entries = {path: entry for path, entry in before if part is None or slice_of(path) != part}
+        entries |= later.entries
+        kept = {path: entry for path, entry in entries.items() if entry.kind != "gone"}
+        header = later.header.model_copy(update={"kind": "full", "parent": None, "entries": len(kept)})
+        return Manifest(header=header, entries=kept)
+
+    def changed_since(self, before: "Manifest | None") -> int:
+        """Count the paths that it names otherwise than an earlier state does."""
+        if before is None:
+            return len(self.entries)
+        return sum(before.entries.get(path) != entry for path, entry in self.entries.items())
 
     @property
     def packs(self) -> set[str]:
@@ -148,13 +174,15 @@ class Manifest(BaseModel):
 
 
 def merge(chain: Sequence[Manifest]) -> Manifest:
-    """Give the newest state of a chain, a full manifest first and its deltas after it."""
-    first, *deltas = chain
-    if first.header.kind != "full":
-        raise InvalidManifest("The chain of manifests does not start with a full one.")
-    for delta in deltas:
-        first = first.apply(delta)
-    return first
+    """Give the newest state of a chain: a full manifest first, or as many deltas as hold all slices."""
+    first = chain[0]
+    if first.header.kind != "full" and {each.header.slice for each in chain} != set(range(SLICES)):
+        raise InvalidManifest("The chain of manifests starts with no full one, and lacks a slice.")
+    state = Manifest(header=first.header, entries={})
+    for each in chain:
+        state = state.followed_by(each)
+    state.check_tree()
+    return state
 
 
 def pack_manifest(data: bytes) -> bytes:
@@ -162,14 +190,26 @@ def pack_manifest(data: bytes) -> bytes:
     return gzip.compress(data, mtime=0)
 
 
-def unpack_manifest(body: bytes) -> bytes:
-    """Give a manifest as it was, also one that was kept so; raises InvalidManifest if it is damaged."""
+def unpack_manifest(body: bytes, *, limit: int = MAX_MANIFEST_BYTES) -> bytes:
+    """Give a manifest as it was, also one that was kept so.
+
+    Raises InvalidManifest if it is damaged, does not end where it should, or is larger than `limit` bytes.
+    """
     if not body.startswith(_GZIP):
         return body
+    opened = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        return gzip.decompress(body)
-    except (OSError, EOFError, zlib.error) as error:
+        data = opened.decompress(body, limit)
+    except zlib.error as error:
         raise InvalidManifest(f"The manifest cannot be unpacked: {error}.") from None
+    if not opened.eof or opened.unused_data:
+        raise InvalidManifest(f"The manifest is cut short, has more after its end, or over {limit} bytes.")
+    return data
+
+
+def slice_of(path: str) -> int:
+    """Give the slice that a path as it is spelt belongs to."""
+    return zlib.crc32(unquote_to_bytes(path)) % SLICES
 
 
 def unknown_packs(manifest: Manifest, known: Iterable[str]) -> set[str]:

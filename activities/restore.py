@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from temporalio.exceptions import ApplicationError
 
-from activities.manifests import MAX_MANIFEST_BYTES, InvalidManifest, Manifest, merge, unpack_manifest
+from activities.manifests import (
+    MAX_MANIFEST_BYTES,
+    InvalidManifest,
+    Manifest,
+    merge,
+    pack_manifest,
+    unpack_manifest,
+)
 from activities.objects import ObjectMissing, Objects
 from activities.restore_points import RestorePoints
 from activities.stored_objects import pack_key
@@ -47,7 +54,7 @@ class Restorer:
             return known
         try:
             chain = await self._points.chain(restore_point)
-            bodies = [await self._body(link.key) for link in chain]
+            bodies = await asyncio.gather(*(self._body(link.key) for link in chain))
             whole = await asyncio.to_thread(lambda: merge([Manifest.parse(body) for body in bodies]))
         except (LookupError, InvalidManifest, ObjectMissing) as error:
             raise _invalid(restore_point, str(error)) from None
@@ -91,15 +98,14 @@ class Restorer:
 
     async def _restore(self, sandbox: SandboxRef, restore_point: int, *, source_only: bool) -> None:
         manifest = await self.manifest(restore_point)
-        chain = await self._points.chain(restore_point)
+        newest = (await self._points.chain(restore_point))[-1]
         path = f"{sandbox.home}/{STATE_FOLDER}/restore-{restore_point}.manifest"
-        await self._workspace.write(sandbox, path, manifest.render())
+        await self._workspace.write(sandbox, path, await asyncio.to_thread(_packed, manifest))
         payload = {
             "manifest_path": path,
             "packs": await self._packs(sandbox, manifest),
             "source_only": source_only,
-            "key": chain[-1].key,
-            "deltas": len(chain) - 1,
+            "key": newest.key,
         }
         await self._workspace.ask(sandbox, "restore", payload, within=RESTORE_TIME)
 
@@ -119,6 +125,10 @@ class Restorer:
         path = f"{sandbox.home}/{STATE_FOLDER}/relayed/{pack}"
         await self._workspace.write(sandbox, path, data)
         return path
+
+
+def _packed(manifest: Manifest) -> bytes:
+    return pack_manifest(manifest.render())
 
 
 def _invalid(restore_point: int, why: str) -> ApplicationError:

@@ -10,6 +10,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
+from activities.chains import Link, chain_of, hold_chain, is_whole
 from activities.failures import lost
 from activities.sandbox_rows import is_current
 from activities.stored_objects import hold_objects
@@ -35,16 +36,6 @@ class NewRestorePoint(NamedTuple):
     omitted: tuple[str, ...]
     packs: Mapping[str, int]
     """Digest of each pack that the manifest names, and its length in bytes (0: known from before)."""
-
-
-class Link(NamedTuple):
-    """One manifest of a chain."""
-
-    restore_point: int
-    project: str
-    key: str
-    kind: str
-    parent: int | None
 
 
 class RestorePoints:
@@ -100,17 +91,14 @@ class RestorePoints:
             )
 
     async def chain(self, restore_point: int) -> list[Link]:
-        """Give the manifests of a restore point, the full one first; raises LookupError on a gap."""
-        links: list[Link] = []
-        wanted: int | None = restore_point
+        """Give the manifests that hold a restore point's state, oldest first; raises LookupError on a gap."""
         async with self._engine.connect() as connection:
-            while wanted is not None:
-                link = await _link(connection, wanted)
-                links.append(link)
-                wanted = link.parent if link.kind == "delta" else None
-        if links[-1].kind != "full":
-            raise LookupError(f"Restore point {restore_point} builds on no full manifest.")
-        return links[::-1]
+            links = await chain_of(connection, restore_point)
+        if not is_whole(links):
+            raise LookupError(
+                "It is not there." if not links else "A manifest that it builds on is not there."
+            )
+        return links
 
     async def packs(self, chain: list[Link]) -> dict[str, int]:
         """Give the packs that a chain names, with their lengths in bytes."""
@@ -149,19 +137,8 @@ async def _first(connection: AsyncConnection, condition: Any) -> RestorePoint | 
 
 async def _hold_parent(connection: AsyncConnection, parent: int | None) -> None:
     """Keep the parent from being pruned until the caller's transaction ends; raises a retryable error."""
-    query = select(restore_points.c.id).where(restore_points.c.id == parent)
-    held = await connection.execute(query.with_for_update(key_share=True, read=True))
-    if parent is not None and held.one_or_none() is None:
+    if parent is not None and not await hold_chain(connection, parent):
         raise ApplicationError(f"Restore point {parent} was pruned.", type=FailureType.RETRYABLE)
-
-
-async def _link(connection: AsyncConnection, restore_point: int) -> Link:
-    table = restore_points
-    query = select(table.c.id, table.c.project, table.c.key, table.c.kind, table.c.parent_id)
-    found = (await connection.execute(query.where(table.c.id == restore_point))).one_or_none()
-    if found is None:
-        raise LookupError(f"There is no restore point {restore_point}.")
-    return Link(*found)
 
 
 async def _insert(connection: AsyncConnection, request: TakeSnapshot, new: NewRestorePoint) -> int:

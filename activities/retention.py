@@ -1,7 +1,7 @@
 """Retention: which restore points are kept, and the end of those that are not. Knows rows and the bucket.
 
 Kept are the newest of each build, the newest of each of its phases, those that a build began at or goes back
-to, and what a kept delta builds on. Whatever has a row can be restored.
+to; and, for these, the rows that their chains go through.
 """
 
 from typing import Any, Final
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from typing_extensions import override
 
+from activities.chains import with_chains
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.stored_objects import StoredObjects, touch_objects
@@ -68,13 +69,4 @@ def _kept() -> Select[Any]:
     ).subquery()
     held = select(builds.c.restore_point).where(builds.c.restore_point.is_not(None))
     wanted = (ranked.c.place <= NEWEST) | ((ranked.c.phase != "") & (ranked.c.in_phase == 1))
-    kept = (
-        select(ranked.c.id, ranked.c.parent_id, ranked.c.kind)
-        .where(wanted | ranked.c.id.in_(held))
-        .cte("kept", recursive=True)
-    )
-    below = table.alias("below")
-    chain = select(below.c.id, below.c.parent_id, below.c.kind).join(
-        kept, (below.c.id == kept.c.parent_id) & (kept.c.kind == "delta")
-    )
-    return select(kept.union(chain).c.id)
+    return with_chains(wanted | ranked.c.id.in_(held), ranked)

@@ -19,7 +19,7 @@ from activities.captures import Captures
 from activities.dead_packs import DeadPacks
 from activities.failures import classified
 from activities.heartbeat import heartbeating
-from activities.manifests import InvalidManifest, Manifest, pack_manifest, unknown_packs
+from activities.manifests import InvalidManifest, Manifest, pack_manifest, unknown_packs, unpack_manifest
 from activities.objects import Objects
 from activities.pending import Pack, Pending, decode, read_pending
 from activities.restore import Restorer
@@ -173,14 +173,11 @@ class Snapshots(ports.Snapshots):
 
     async def _publish(self, request: TakeSnapshot, pending: Pending, after: int | None) -> RestorePoint:
         """Read, judge and put the manifest, then commit: only the worker publishes."""
-        data = decode(pending.content) or await self._workspace.client.read(
-            request.sandbox.sandbox_id, pending.path
-        )
-        if hashlib.sha256(data).hexdigest() != pending.sha256:
-            raise ApplicationError("The manifest was cut on its way.", type=FailureType.RETRYABLE)
+        data = await self._read(request, pending)
         manifest = await asyncio.to_thread(_parse, data)
         parent = await self._parent(request, manifest)
-        whole = await self._whole(manifest, parent)
+        before = await self._before(manifest, parent)
+        whole = await asyncio.to_thread(_applied, before, manifest)
         known = await self._known_packs(pending, parent)
         if missing := unknown_packs(manifest, known):
             raise untrusted(f"It names {len(missing)} packs that were never uploaded.")
@@ -190,7 +187,7 @@ class Snapshots(ports.Snapshots):
             kind=manifest.header.kind,
             parent=parent,
             files=whole.files,
-            changed=len(manifest.entries),
+            changed=manifest.changed_since(before),
             bytes=sum(pack["bytes"] for pack in pending.packs.values()),
             omitted=manifest.omitted[:MAX_OMITTED],
             packs={name: known[name] for name in manifest.packs},
@@ -201,15 +198,22 @@ class Snapshots(ports.Snapshots):
         self._restorer.remember(point.restore_point, whole)
         return point
 
-    async def _whole(self, manifest: Manifest, parent: int | None) -> Manifest:
-        """Give the state after a manifest, so that only what can be restored is committed."""
-        if manifest.header.kind == "full" or parent is None:
-            return manifest
-        before = await self._restorer.manifest(parent)
+    async def _read(self, request: TakeSnapshot, pending: Pending) -> bytes:
+        kept = decode(pending.content)
+        kept = kept or await self._workspace.client.read(request.sandbox.sandbox_id, pending.path)
         try:
-            return await asyncio.to_thread(before.apply, manifest)
-        except InvalidManifest as error:
-            raise untrusted(str(error)) from None
+            data = await asyncio.to_thread(unpack_manifest, kept)
+        except InvalidManifest:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != pending.sha256:
+            raise ApplicationError("The manifest was cut on its way.", type=FailureType.RETRYABLE)
+        return data
+
+    async def _before(self, manifest: Manifest, parent: int | None) -> Manifest | None:
+        """Give the state that a delta builds on; none for a full manifest."""
+        if manifest.header.kind == "full" or parent is None:
+            return None
+        return await self._restorer.manifest(parent)
 
     async def _known_packs(self, pending: Pending, parent: int | None) -> dict[str, int]:
         known = {name: pack["bytes"] for name, pack in pending.packs.items()}
@@ -227,6 +231,14 @@ class Snapshots(ports.Snapshots):
         if parent is None:
             raise untrusted(f"It builds on {key!r}, which is no restore point of this project.")
         return parent.restore_point
+
+
+def _applied(before: Manifest | None, manifest: Manifest) -> Manifest:
+    """Give the state after a manifest, so that only what can be restored is committed."""
+    try:
+        return before.apply(manifest) if before else manifest
+    except InvalidManifest as error:
+        raise untrusted(str(error)) from None
 
 
 def _parse(data: bytes) -> Manifest:

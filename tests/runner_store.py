@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,16 @@ def publish(box: Box, manifest: Answer, key: str) -> Answer:
 
 
 def entries(manifest: Answer) -> dict[str, Answer]:
-    lines = [json.loads(line) for line in Path(manifest["path"]).read_bytes().splitlines()]
-    return {line["path"]: line for line in lines[1:]}
+    return {line["path"]: line for line in lines_of(Path(manifest["path"]))[1:]}
+
+
+def lines_of(manifest: Path) -> list[Answer]:
+    """Read a manifest's file: its header, then a line a path."""
+    return [json.loads(line) for line in unpacked(manifest).splitlines()]
+
+
+def unpacked(manifest: Path) -> bytes:
+    return zlib.decompress(manifest.read_bytes(), 16 + zlib.MAX_WBITS)
 
 
 def restore(box: Box, store: ObjectStore, manifest: Answer, **fields: Any) -> Answer:

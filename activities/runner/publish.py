@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import hashlib
 import os
 import re
 import time
@@ -12,12 +11,10 @@ from typing import Any
 
 from . import index
 from .failures import RunnerFailure
-from .manifest import write_manifest
+from .manifest import SLICES, write_manifest
 from .published import Published, read_published, write_published
 from .state import State, locked, open_state, read_json, remove, write_json
 
-FULL_EVERY = 16
-"""Every 16th manifest is a full one."""
 OLD_OUTPUT_BYTES = 1024 * 1024
 OLD_OUTPUT_SECONDS = 6 * 3600
 
@@ -25,8 +22,9 @@ OLD_OUTPUT_SECONDS = 6 * 3600
 def pending(request: dict[str, Any]) -> dict[str, Any]:
     """Answer with the packs to upload and the manifest to publish (its file, digest and size).
 
-    `full` gives one though nothing changed; `whole` gives a full one. Where all have no more than `inline`
-    bytes together, each carries its content, in base64.
+    The manifest's file is compressed, its digest is of what it was before. `full` gives one though nothing
+    changed; `whole` gives a full one. Where all have no more than `inline` bytes together, each carries its
+    content, in base64.
     Raises RunnerFailure `lost_packs` if a pack that is neither uploaded nor here is needed.
     """
     state = open_state(request)
@@ -62,11 +60,10 @@ def hear(request: dict[str, Any]) -> None:
         if row.get("sha256") == told["sha256"]:
             with suppress(FileNotFoundError):  # an attempt that died, or met a full disk, had come so far
                 os.replace(state.path("captures", f"manifest-{number}.index"), index.published_path(state))
-            deltas = 0 if row["kind"] == "full" else before.deltas + 1
-            write_published(state, Published(number, told["key"], deltas))
+            write_published(state, Published(number, told["key"], row["slice"]))
             _sweep(state, number)
         elif number > now.number:
-            write_published(state, Published(number, told["key"], FULL_EVERY))
+            write_published(state, Published(number, told["key"]))
 
 
 def _captures(
@@ -96,21 +93,20 @@ def _build(
     state: State, now: index.Index, base: index.Index, published: Published, *, full: bool
 ) -> dict[str, Any]:
     """Write the manifest's file and keep the index that it describes."""
-    full = full or not base.number or published.deltas >= FULL_EVERY - 1
+    full = full or not base.number or published.slice < 0
     path = state.path("captures", f"manifest-{now.number}")
-    parent = None if full else published.key
-    write_manifest(path, now, parent=parent, base={} if full else base.rows)
-    with open(path, "rb") as file:
-        content = file.read()
+    parent, part = (None, 0) if full else (published.key, (published.slice + 1) % SLICES)
+    digest = write_manifest(path, now, parent=parent, base={} if full else base.rows, part=part)
     kept = f"{path}.index"
     remove(kept)
     os.link(index.current_path(state), kept)
     row: dict[str, Any] = {
         "number": now.number,
         "path": path,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
+        "sha256": digest,
+        "bytes": os.path.getsize(path),
         "kind": "full" if full else "delta",
+        "slice": part,
         "parent": parent,
     }
     write_json(f"{path}.json", row)

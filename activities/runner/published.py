@@ -13,8 +13,8 @@ class Published(NamedTuple):
     number: int = 0
     """0: none yet."""
     key: str = ""
-    deltas: int = 0
-    """How many deltas follow the last full manifest."""
+    slice: int = -1
+    """Which slice of all paths it lists whole; -1: that is not known, so that the next one is a full one."""
 
 
 def read_published(state: State) -> Published:

@@ -190,8 +190,8 @@ def _remember(
         for name in os.listdir(directory):
             if name != "lock":
                 os.unlink(os.path.join(directory, name))
-    number, key = header["number"], request.get("key") or ""
+    number, key, part = header["number"], request.get("key") or "", header.get("slice", -1)
     if key:
         index.save(index.published_path(state), index.Index(number, 0.0, rows))
-    write_published(state, Published(number, key, int(request.get("deltas", 0))))
+    write_published(state, Published(number, key, part))
     index.save(index.current_path(state), index.Index(number, time.time(), restored))

@@ -19,6 +19,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.branches import Branches, hold_point
 from activities.captures import Captures
+from activities.chains import whole_points
 from activities.objects import ObjectMissing
 from activities.restore import Restorer
 from activities.retention import NEWEST, Retention
@@ -175,10 +176,16 @@ class World:
         await self.work_in(build, found.restore_point)
 
     async def kept(self, build: Build | None = None) -> list[int]:
-        """The restore points that there are, oldest first."""
-        query = select(restore_points.c.id).filter_by(project=self.project).order_by(restore_points.c.id)
+        """The restore points that one may go to, oldest first."""
+        mine = restore_points.c.project == self.project
         if build is not None:
-            query = query.filter_by(build_id=build.id)
+            mine = restore_points.c.build_id == build.id
+        async with self.bench.engine.connect() as connection:
+            return sorted((await connection.execute(whole_points(mine))).scalars())
+
+    async def rows(self) -> list[int]:
+        """These, and those that their chains go through."""
+        query = select(restore_points.c.id).filter_by(project=self.project).order_by(restore_points.c.id)
         async with self.bench.engine.connect() as connection:
             return list((await connection.execute(query)).scalars())
 
@@ -204,7 +211,7 @@ class World:
             return set(keys), {pack_key(name) for name in names}
 
     async def check(self) -> None:
-        """Every restore point that there is comes back as it was taken."""
+        """Every restore point that one may go to comes back as it was taken."""
         for point in await self.kept():
             sandbox = self.home(1)
             await self.restorer().restore(sandbox, point, source_only=False)
@@ -339,20 +346,16 @@ async def test_whatever_is_kept_comes_back_for_long(worlds, steps):
 
 
 async def test_the_newest_the_phases_and_their_chains_are_kept(world: World):
-    """Five of each build, the newest of each phase, and what a delta of these builds on; nothing else."""
+    """Five of each build, the newest of each phase, the rows that their chains go through; nothing else."""
     build = await world.begin()
     points = []
     for turn in range(1, 41):
         write(build, "a", fresh())
         points.append((await world.snapshot(build, phase="One" if turn < 19 else "Two")).restore_point)
     await world.prune()
-    kept = await world.kept()
-    fulls = [points[n] for n in (0, 16, 32)]
 
-    assert set(points[-5:]) <= set(kept)
-    assert points[17] in kept
-    assert points[16:18] + points[32:40] == kept
-    assert set(fulls[1:]) <= set(kept)
+    assert [points[17], *points[35:40]] == await world.kept()
+    assert points[2:18] + points[20:40] == await world.rows()
     await world.check()
 
 
@@ -504,7 +507,7 @@ async def test_a_deletion_under_way_is_waited_for(world: World):
 
 
 async def test_a_fork_that_is_being_made_holds_its_point(world: World):
-    """A prune passes over it, and one that came first leaves a clear word."""
+    """A prune passes over it and all that it builds on, and one that came first leaves a clear word."""
     build = await world.begin()
     points = []
     for _ in range(NEWEST + 16):
@@ -514,6 +517,7 @@ async def test_a_fork_that_is_being_made_holds_its_point(world: World):
         held = await hold_point(connection, build.id, 2)
         await world.prune()
     kept = await world.kept()
+    await world.check()
     await world.prune()
     async with world.bench.engine.begin() as connection:
         with pytest.raises(ApplicationError, match="Kept are: turn") as gone:

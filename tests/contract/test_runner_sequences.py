@@ -1,6 +1,5 @@
 """Whatever happens to a tree and to its uploads, what is restored is what was captured."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from activities.manifests import SLICES, Manifest, merge, pack_manifest
 from activities.runner.dispatch import answer
 from tests.runner_box import tree, until
+from tests.runner_store import unpacked
 
 NAMES = ["a", "b", "node_modules", os.fsdecode(b"caf\xe9"), "new\nline", 'quo"te', "-rf", ".git", "100%"]
 CONTENTS = [b"", b"one", b"two", b"x" * 5_000]
@@ -30,7 +31,8 @@ class Sandbox:
         self.tick_ns, self.settle_seconds = clock
         self.generation = 0
         self.packs: dict[str, bytes] = {}
-        self.chain: list[tuple[str, bytes]] = []
+        self.chain: list[tuple[str, Manifest]] = []
+        """Since the last full manifest."""
         self.renew()
 
     def renew(self) -> None:
@@ -68,30 +70,18 @@ class Sandbox:
         if luck == 0 or pending["manifest"] is None:
             return
         number = pending["manifest"]["number"]
-        content = Path(pending["manifest"]["path"]).read_bytes()
-        parent = json.loads(content.splitlines()[0])["parent"]
-        keys = [key for key, _ in self.chain]
+        manifest = Manifest.parse(unpacked(Path(pending["manifest"]["path"])))
+        keys, parent = [key for key, _ in self.chain], manifest.header.parent
         self.chain = self.chain[: keys.index(parent) + 1] if parent else []
-        self.chain.append((f"{number}-{len(keys)}", content))
+        self.chain.append((f"{number}-{len(keys)}", manifest))
         if luck > 1:
             digest = pending["manifest"]["sha256"]
             self.told = {"number": number, "key": self.chain[-1][0], "sha256": digest}
 
     def merged(self) -> Path:
-        """Merge the chain as the worker does."""
-        rows: dict[str, str] = {}
-        header: dict[str, Any] = {}
-        for _, content in self.chain:
-            first, *lines = content.decode("ascii").splitlines()
-            header = json.loads(first)
-            for line in lines:
-                row = json.loads(line)
-                rows.pop(row["path"], None)
-                if row["kind"] != "gone":
-                    rows[row["path"]] = line
-        header.update(kind="full", parent=None, entries=len(rows))
+        """Merge the newest manifests, as many as the worker reads."""
         path = self.root / "merged"
-        path.write_text("\n".join([json.dumps(header), *rows.values()]) + "\n")
+        path.write_bytes(pack_manifest(merge([each for _, each in self.chain[-SLICES:]]).render()))
         return path
 
     def restore(self) -> None:
@@ -103,8 +93,7 @@ class Sandbox:
             (folder / sha256).write_bytes(content)
         self.renew()
         packs = {sha256: {"path": str(folder / sha256)} for sha256 in self.packs}
-        key = self.chain[-1][0]
-        self.run("restore", manifest_path=str(manifest), packs=packs, key=key, deltas=len(self.chain) - 1)
+        self.run("restore", manifest_path=str(manifest), packs=packs, key=self.chain[-1][0])
 
 
 class Changes:
@@ -249,6 +238,22 @@ def test_restored_tree_is_the_captured_tree(steps: list[tuple[str, int, int]], c
     assert_restored(steps, clock)
 
 
+@examples(8)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([*CHANGES, "lose"]), st.integers(0, 999), st.integers(0, 999)),
+        min_size=3 * SLICES,
+        max_size=5 * SLICES,
+    )
+)
+def test_a_long_row_of_deltas_holds_everything(steps: list[tuple[str, int, int]]):
+    """With a delta after each change, also in new sandboxes, a full manifest is never needed again."""
+    published = [each for step in steps for each in (step, ("publish", 2, 0))]
+    chain = assert_restored([("publish", 2, 0), *published], FINE)
+
+    assert ["full"] == [each.header.kind for each in chain if each.header.kind == "full"]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 @CLOCKS
@@ -261,8 +266,8 @@ def test_restored_tree_is_the_captured_tree_five_hundred_times_a_clock(
     assert_restored(steps, clock)
 
 
-def assert_restored(steps: list[tuple[str, int, int]], clock: tuple[int, float]) -> None:
-    """Take the steps, lose the sandbox, and compare."""
+def assert_restored(steps: list[tuple[str, int, int]], clock: tuple[int, float]) -> list[Manifest]:
+    """Take the steps, lose the sandbox, and compare; gives the manifests since the last full one."""
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder), clock)
         for name in NAMES[:3]:
@@ -277,3 +282,4 @@ def assert_restored(steps: list[tuple[str, int, int]], clock: tuple[int, float])
 
         assert tree(sandbox.workspace) == expected
         assert sandbox.run("capture")["capture"]["bytes"] == 0
+        return [each for _, each in sandbox.chain]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from activities.runner.manifest import SLICES
 from tests.object_store import ObjectStore, object_store
 from tests.runner_box import Box
 from tests.runner_store import PUT, capture, entries, publish, upload
@@ -50,17 +51,25 @@ def test_deltas_say_what_changed_and_what_went(box: Box, store: ObjectStore):
     assert rows["d"]["pack"] not in [pack["sha256"] for row in pending["captures"] for pack in row["packs"]]
 
 
-def test_every_sixteenth_manifest_is_full(box: Box):
-    """A chain of deltas has at most 15 links, and a full manifest can be asked for."""
-    kinds: list[str] = []
-    for number in range(1, 19):
+def test_each_delta_lists_another_slice_of_all_paths(box: Box):
+    """Any sixteen in a row name every path, however few changed; and a full manifest can be asked for."""
+    names = {f"n{number}" for number in range(40)}
+    for name in names:
+        (box.workspace / name).write_text(name)
+    found: list[tuple[str, set[str]]] = []
+    for number in range(1, 20):
         (box.workspace / "f").write_text(str(number))
         capture(box)
         manifest = box.run("pending")["manifest"]
-        kinds.append(manifest["kind"])
+        found.append((manifest["kind"], names & entries(manifest).keys()))
         publish(box, manifest, f"k{number}")
+    listed = [told for _, told in found]
 
-    assert kinds == ["full", *["delta"] * 15, "full", "delta"]
+    assert ["full", *["delta"] * 18] == [kind for kind, _ in found]
+    for first in range(1, 4):
+        slices = listed[first : first + SLICES]
+        assert names == set().union(*slices)
+        assert len(names) == sum(map(len, slices))
     assert box.run("pending") == {"captures": [], "manifest": None}
     assert box.run("pending", full=True)["manifest"]["kind"] == "full"
 

@@ -4,7 +4,19 @@ import json
 
 import pytest
 
-from activities.manifests import InvalidManifest, Manifest, is_confined, merge, unknown_packs
+from activities.manifests import (
+    SLICES,
+    InvalidManifest,
+    Manifest,
+    is_confined,
+    merge,
+    pack_manifest,
+    slice_of,
+    unknown_packs,
+    unpack_manifest,
+)
+from activities.runner import manifest as runner
+from activities.runner.rows import quote
 
 PACK = "a" * 64
 DIGEST = "b" * 64
@@ -21,7 +33,8 @@ def folder(path: str) -> dict[str, object]:
 
 
 def text(*rows: dict[str, object], **header: object) -> bytes:
-    first = {"format": 1, "number": 1, "parent": None, "kind": "full", "entries": len(rows), **header}
+    first = {"format": 1, "number": 1, "parent": None, "kind": "full", "slice": 0, "entries": len(rows)}
+    first |= header
     return b"".join(json.dumps(row).encode() + b"\n" for row in (first, *rows))
 
 
@@ -29,8 +42,9 @@ def full(*rows: dict[str, object], number: int = 1) -> Manifest:
     return Manifest.parse(text(ROOT, *rows, number=number))
 
 
-def delta(*rows: dict[str, object], number: int = 2) -> Manifest:
-    return Manifest.parse(text(*rows, kind="delta", parent="key", number=number))
+def delta(*rows: dict[str, object], part: int = 1) -> Manifest:
+    """One that names slice 1, to which none of the paths here belongs."""
+    return Manifest.parse(text(*rows, kind="delta", parent="key", number=2, slice=part))
 
 
 @pytest.mark.parametrize(
@@ -104,14 +118,60 @@ def test_a_merge_replaces_adds_and_removes():
 
 def test_a_merge_that_leaves_a_file_without_its_folder_is_refused():
     """What cannot be restored is not committed."""
-    with pytest.raises(InvalidManifest):
-        full(folder("d"), file("d/x")).apply(delta({"path": "d", "kind": "gone"}))
+    gone = {"path": "d", "kind": "gone"}
+    with pytest.raises(InvalidManifest, match="lies in 'd'"):
+        full(folder("d"), file("d/x")).apply(delta(gone))
+
+
+@pytest.mark.parametrize("part", [0, 2, 15])
+def test_a_slice_out_of_turn_is_refused(part: int):
+    """A sandbox that leaves one out would leave sixteen manifests that are no state."""
+    with pytest.raises(InvalidManifest, match="after slice 0"):
+        full(file("x")).apply(delta(file("x", size=9), part=part))
 
 
 def test_a_chain_must_start_whole():
-    """A delta alone is no state."""
+    """A delta alone is no state, nor are many that lack a slice."""
     with pytest.raises(InvalidManifest):
         merge([delta(file("x"))])
+    with pytest.raises(InvalidManifest, match="lacks a slice"):
+        merge([delta(part=part) for part in range(1, SLICES)])
+
+
+def test_all_slices_are_a_state():
+    """Sixteen deltas hold everything: also what changed after its slice; what a slice lacks is gone."""
+    names = [f"f{number}" for number in range(50)]
+    rows = [ROOT, *map(file, names)]
+    told = [[row for row in rows if slice_of(str(row["path"])) == part] for part in range(SLICES)]
+    chain = [delta(*rows, part=part) for part, rows in enumerate(told)]
+    last = chain[-1].entries.keys()
+    old = delta(*told[0], file("f0", size=1), file("gone"), part=0)
+
+    merged = merge([old, *chain[1:], delta(file("new"), *told[0][1:], part=0)])
+
+    assert {".", *names, "new"} - {str(told[0][0]["path"])} == set(merged.entries)
+    assert merged.entries["f0"].size == 3
+    assert last <= merged.entries.keys()
+
+
+def test_the_runner_and_the_worker_slice_alike():
+    """A name that is no UTF-8 too."""
+    names = [b".", b"a/b", b"caf\xe9", b"new\nline", b"100%"]
+
+    assert runner.SLICES == SLICES
+    assert [runner.slice_of(name) for name in names] == [slice_of(quote(name)) for name in names]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "longer", "too large"])
+def test_what_cannot_be_unpacked_is_refused(damage: str):
+    """Cut short, changed, or so well packed that it would fill the memory."""
+    body = pack_manifest(b"x" * 100_000)
+    assert b"x" * 100_000 == unpack_manifest(body)
+    changed = body[:20] + bytes(20) + body[40:]
+    broken = {"cut": body[:-9], "changed": changed, "longer": body + b"\n"}.get(damage, body)
+
+    with pytest.raises(InvalidManifest):
+        unpack_manifest(broken, limit=99_999 if damage == "too large" else 100_000)
 
 
 def test_what_is_rendered_parses_to_the_same():
