@@ -338,6 +338,7 @@ async def test_whatever_is_kept_comes_back(worlds, steps):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3_600)
 @examples(150)
 @given(st.lists(STEP, min_size=20, max_size=60))
 async def test_whatever_is_kept_comes_back_for_long(worlds, steps):
