@@ -1,8 +1,9 @@
 """The rules of files: each command finds what the calls before it left, less what was told undone."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from tests.chaos.records import CHANGING, ELSEWHERE, Call, Records, Stretch
 from tests.chaos.witness import Account, State
@@ -46,11 +47,9 @@ def _judge_stretch(files: _Files, stretch: Stretch, *, is_last: bool) -> Iterato
     calls = [call for call in stretch.calls if call.tool in CHANGING and call.answer is not None]
     losses, generation = list(stretch.losses), None
     for place, call in enumerate(calls):
-        same_turn = [each.generation for each in calls[place:] if each.turn == call.turn]
-        to_come = len(set(same_turn)) - 1
         if generation not in (None, call.generation):
             yield from _lose(files, call, losses)
-        _skip(losses, call.turn, to_come)
+        _skip(losses, call.turn, needed=_needed(calls[place:], losses))
         generation = call.generation
         yield from _follow(files, call)
     if not is_last:
@@ -60,9 +59,21 @@ def _judge_stretch(files: _Files, stretch: Stretch, *, is_last: bool) -> Iterato
         yield f"a loss was told that no call shows: {losses[0]}"
 
 
-def _skip(losses: Losses, turn: int, to_come: int) -> None:
+def _needed(calls: Sequence[Call], losses: Losses) -> int:
+    """Give how many of the losses told by the first call's turn must explain later changes of sandbox.
+
+    Those that were told later may explain them, too, unless they were told after the call.
+    """
+    turn, changes, needed = calls[0].turn, 0, 0
+    for before, after in pairwise(calls):
+        changes += before.generation != after.generation
+        needed = max(needed, changes - sum(turn < told <= after.turn for told, _ in losses))
+    return needed
+
+
+def _skip(losses: Losses, turn: int, *, needed: int) -> None:
     """Pass over what was told of sandboxes in which no changing call was made: they undid nothing."""
-    while sum(told <= turn for told, _ in losses) > to_come and not losses[0][1]:
+    while sum(told <= turn for told, _ in losses) > needed and not losses[0][1]:
         losses.pop(0)
 
 

@@ -135,6 +135,27 @@ def test_a_sandbox_lost_before_its_first_call_undid_nothing():
     assert [] == judge(records(*LOST, losses=losses), told).problems
 
 
+@pytest.mark.parametrize("told_after", [1, 2])
+def test_a_sandbox_lost_after_all_was_saved(told_after: int):
+    """As after a pause: it undid nothing, and is told before or after the next turn."""
+    calls = bash("a", 1), bash("b", 2, generation=2)
+    told = {"a": TOLD["a"], "b": seen("0:", "0:")}
+
+    assert [] == judge(records(*calls, losses=[(told_after, ())]), told).problems
+
+
+def test_of_two_sandboxes_lost_one_after_another_each_is_told():
+    """One word is not enough for two."""
+    calls = bash("a", 1), bash("b", 2, generation=2), bash("c", 2, generation=3)
+    told = {"a": TOLD["a"], "b": seen("0:", "0:"), "c": seen("0:", "0:")}
+    judged = [
+        len(judge(records(*calls, losses=[(each, ()) for each in turns]), told).problems)
+        for turns in ((1, 2), (2, 2), (1,), (2,))
+    ]
+
+    assert [0, 0, 1, 1] == judged
+
+
 def test_a_loss_that_the_model_was_not_told():
     """No sandbox is replaced in silence."""
     told = {"a": TOLD["a"], "b": seen(f"0:{WRITE}", "0:")}
