@@ -6,7 +6,7 @@ A sandbox that is gone is always `SandboxLost`; a fault that may pass is the pro
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -226,6 +226,8 @@ class SandboxClient:
             # On a running sandbox a connect only lengthens, silently no further than the longest run.
             sandbox = await AsyncSandbox.connect(sandbox_id, timeout=seconds, **self._api)
             if sandbox.sandbox_id != sandbox_id:
+                with suppress(ApplicationError):  # the sweep comes for it, too
+                    await self.kill(sandbox.sandbox_id)
                 raise lost(sandbox_id, f"the provider answered with another one, {sandbox.sandbox_id}")
             end_at = await self._end_of(sandbox_id)
             if end_at is None:

@@ -131,7 +131,7 @@ class Tools(ports.Tools):
 
     async def _run(self, request: ToolRun) -> Result:
         if request.refuse:
-            return Result(request.refuse, is_error=True)
+            return await self._refuse(request)
         given = await self._transcript.tool_input(request.head, request.call.tool_use_id)
         try:
             call = parse_call(request.call.tool, given)
@@ -148,6 +148,16 @@ class Tools(ports.Tools):
                 raise
             why = _DISK_FULL if fault.kind == "disk_full" else fault.message
             return Result(f"The sandbox could not do it: {why}", is_error=True)
+
+    async def _refuse(self, request: ToolRun) -> Result:
+        """Give the refusal; a call that a dead worker began is ended, and not said to be unbegun."""
+        began = await self._transcript.began(request.head, request.call.tool_use_id)
+        if began not in {None, request.sandbox.generation}:
+            return Result(_INTERRUPTED, is_error=True, interrupted=True)
+        if began is not None and request.call.tool == ToolName.BASH:
+            claim = {"claim": request.call.tool_use_id}
+            await self._workspace.ask(request.sandbox, "interrupt", claim, within=QUICK)
+        return Result(request.refuse, is_error=True)
 
     async def _begin(self, request: ToolRun, call: WriteFile | EditFile | Bash) -> Result | None:
         """Note the start; give what stands for a call that began in a lost sandbox, or has no time to end."""

@@ -150,6 +150,12 @@ class Transcript:
             earlier = select(tool_starts.c.generation).filter_by(**key)
             return (await connection.execute(earlier)).scalar_one()
 
+    async def began(self, head: int, tool_use_id: str) -> int | None:
+        """Give in which generation a tool call was begun; none where it was not."""
+        query = select(tool_starts.c.generation).filter_by(head_id=head, tool_use_id=tool_use_id)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
     async def result(self, head: int, tool_use_id: str) -> ToolResult | None:
         """Give the result of a tool call if it has one."""
         query = select(tool_results).filter_by(head_id=head, tool_use_id=tool_use_id)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 from temporalio.workflow import ActivityHandle
 
@@ -46,8 +46,12 @@ async def heeding(step: ActivityHandle[Answer], is_over: Callable[[], bool]) -> 
 
 
 def was_cut(error: ActivityError) -> bool:
-    """Tell whether a cancelled activity ended by it, or died before it could answer."""
-    return is_cancelled_exception(error) or isinstance(error.cause, ActivityTimeout)
+    """Tell whether a cancelled activity ended by it, died, or failed and is for that not tried again."""
+    cause = error.cause
+    if is_cancelled_exception(error) or isinstance(cause, ActivityTimeout):
+        return True
+    untried = error.retry_state is RetryState.CANCEL_REQUESTED
+    return untried and not (isinstance(cause, ApplicationError) and cause.non_retryable)
 
 
 def asked_by(error: ActivityError) -> str:

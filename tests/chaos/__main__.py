@@ -1,16 +1,20 @@
 """The chaos: four scripted builds side by side, while everything that they need is killed again and again.
 
+Meanwhile faults are injected, and people pause builds, take them back and fork them.
+
 Run as `python -m tests.chaos --kills 1000 --seed 1 [--report FILE]`; its last line is `N passed, M failed`
-over the builds. The seed gives the order and the gaps of what is killed; what each kill hits is timing.
+over the builds. The seed gives the order and the gaps of what is done; what each kill hits is timing.
 """
 
 import argparse
 import asyncio
 import json
+import random
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,15 +26,21 @@ from activities.settings import Settings
 from bench.systems import ENVIRONMENTS
 from starter.exits import run
 from starter.local.parts import Part
-from tests.chaos import oracle, records, witness
+from tests.chaos import charges, oracle, records, witness
 from tests.chaos.builds import SIDE_BY_SIDE, Built, Tree, begin, difference, finish, insist
+from tests.chaos.faults import Faults
+from tests.chaos.forks import fork_of
 from tests.chaos.kills import Killer
 from tests.chaos.leftovers import left_over, processes, sandbox_ids
+from tests.chaos.money import judge_requests
 from tests.chaos.parts import Parts, open_parts
 from tests.chaos.recovery import seconds_after, steps_of
 from tests.chaos.report import Report, kills_by_kind, summed_up
+from tests.chaos.steering import Steerer
 
 RICH = "UPDATE users SET cycle_budget = 1000000000000 WHERE id = 'local'"
+FORKS = 0.5
+"""Of the builds, how many are gone on from by another one."""
 PLOT = ENVIRONMENTS / "plot" / "bin" / "python"
 
 
@@ -45,21 +55,27 @@ class Course:
         self._engine = engine
         self._options = options
         self._builds: list[Built] = []
+        self._faults = Faults(parts, self._running)
         self._killer = Killer(
-            parts,
-            seed=options.seed,
-            most=options.kills,
-            builds=lambda: [built for built in self._builds if not built.is_over],
+            parts, seed=options.seed, most=options.kills, builds=self._running, faults=self._faults
         )
+        self._steerer = Steerer(
+            client, engine, self._killer, self._faults, seed=options.seed, builds=self._running
+        )
+
+    def _running(self) -> list[Built]:
+        return [built for built in self._builds if not built.is_over]
 
     async def run(self) -> Report:
         """Build alone, then among the kills; judge everything at the end, when all is quiet."""
         begun = time.time()
         async with self._engine.begin() as connection:
             await connection.execute(text(RICH))
-        await self._build("alone")
+            await charges.watch(connection)
+        await self._build("alone", self._asked("alone"))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._killer.run())
+            tasks.create_task(self._steerer.run())
             for lane in range(SIDE_BY_SIDE):
                 tasks.create_task(self._lane(lane))
         await self._judge_all()
@@ -70,20 +86,28 @@ class Course:
             [(kill, seconds) for kill, seconds in times if seconds is not None],
             seed=self._options.seed,
             kills=kills_by_kind(self._killer.kills),
-            faults=self._killer.faults,
+            faults=dict(self._faults.counts),
+            steered=dict(self._steerer.counts),
             seconds=time.time() - begun,
         )
 
     async def _lane(self, lane: int) -> None:
-        """Build one after another until enough was killed."""
-        number = 0
+        """Build one after another until enough was killed, some of them from the midst of the one before."""
+        chance, number, last = random.Random(f"{self._options.seed} lane {lane}"), 0, self._builds[0]
         while not self._killer.is_done:
-            built = await self._build(f"chaos-{lane}-{number}")
-            print(_told(built, len(self._killer.kills)), flush=True)
+            name = f"chaos-{lane}-{number}"
+            is_gone_on, luck = chance.random() < FORKS, random.Random(chance.getrandbits(64))
+            forked = await fork_of(last, name, self._engine, luck) if is_gone_on else None
+            last = await self._build(name, forked or self._asked(name))
+            print(_told(last, len(self._killer.kills)), flush=True)
             number += 1
 
-    async def _build(self, name: str) -> Built:
-        built = await begin(self._client, name, units=self._options.units, slow=self._options.slow)
+    def _asked(self, name: str) -> dict[str, Any]:
+        words = f"units={self._options.units} slow={self._options.slow}"
+        return {"idea": f"[[script:units {words}]] {name}", "project": name}
+
+    async def _build(self, name: str, asked: dict[str, Any]) -> Built:
+        built = await begin(self._client, name, asked)
         self._builds.append(built)
         await finish(self._client, built, self._parts.home.part(Part.SANDBOX) / "sandboxes")
         await insist(lambda: self._judge(built))
@@ -94,7 +118,8 @@ class Course:
         told = witness.read(self._parts.witness)
         async with self._engine.connect() as connection:
             built.rows = await records.read(connection, built.build_id)
-        built.findings = oracle.judge(built.rows, told)
+            charged = await charges.read(connection, built.build_id)
+        built.findings = oracle.judge(built.rows, told, charged)
         alone = self._builds[0].tree
         _say(built, [*built.findings.problems, *(_judge_end(built, alone))])
 
@@ -102,7 +127,7 @@ class Course:
         """Judge what can only be seen when all is quiet; what is nobody's is the last build's."""
         journal = _journal(self._parts.home.part(Part.MODEL))
         for built in self._builds:
-            _say(built, list(oracle.judge_requests(built.rows, journal)))
+            _say(built, list(judge_requests(built.rows, journal)))
         async with self._engine.connect() as connection:
             _say(self._builds[-1], await left_over(self._parts, self._client, connection, self._builds))
 

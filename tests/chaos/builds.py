@@ -50,6 +50,8 @@ class Built:
     started: float
     """Seconds since the epoch, as all times here."""
     ended: float = 0.0
+    fork_of: str = ""
+    """The build that it goes on from."""
     result: BuildResult | None = None
     why: str = ""
     """What it failed of."""
@@ -72,21 +74,17 @@ async def insist(step: Callable[[], Awaitable[Any]]) -> Any:
         await asyncio.sleep(0.2)
 
 
-async def begin(client: Client, name: str, *, units: int, slow: int) -> Built:
+async def begin(client: Client, name: str, asked: dict[str, Any]) -> Built:
     """Start a build of the scripted model; a start that was answered by an outage is repeated."""
-    request = {
-        "idea": f"[[script:units units={units} slow={slow}]] {name}",
-        "project": name,
-        "max_tool_calls": MOST_TOOL_CALLS,
-        "turns_per_run": TURNS_PER_RUN,
-    }
+    request = {**asked, "max_tool_calls": MOST_TOOL_CALLS, "turns_per_run": TURNS_PER_RUN}
     begun = time.time()
     try:
         handle = await start_build(client, request, name)
         run_id = handle.first_execution_run_id
     except (RPCError, RuntimeError):
         run_id = await insist(lambda: _running(client, request, name))
-    return Built(name, str(run_id), begun)
+    fork_of = asked["fork"]["build"] if "fork" in asked else ""
+    return Built(name, str(run_id), begun, fork_of=fork_of)
 
 
 async def _running(client: Client, request: dict[str, Any], name: str) -> str:

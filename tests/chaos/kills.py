@@ -1,7 +1,6 @@
 """What breaks, when: a seeded order of kills and faults, and how each is done to real processes."""
 
 import asyncio
-import json
 import os
 import random
 import signal
@@ -9,23 +8,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import httpx2
 
 from starter.local.parts import Part
-from starter.local.processes import started_at
 from tests.chaos.builds import Built
+from tests.chaos.faults import Faults
 from tests.chaos.parts import Parts
+from tests.chaos.sandboxes import of_builds, runners
 
 KINDS = {
-    "worker": 24,
-    "sandbox": 18,
-    "runner": 22,
+    "worker": 22,
+    "sandbox": 16,
+    "runner": 20,
     "sandbox server": 9,
-    "temporal": 9,
-    "redis": 9,
+    "temporal": 8,
+    "redis": 8,
     "postgres": 9,
+    "s3": 8,
 }
 """What is killed -9, and how often in a hundred."""
 PART_OF = {
@@ -33,19 +31,8 @@ PART_OF = {
     "temporal": Part.TEMPORAL,
     "redis": Part.REDIS,
     "postgres": Part.POSTGRES,
+    "s3": Part.S3,
 }
-MODEL_FAULTS = ("rate_limit", "overloaded", "server_error", "cut", "disconnect", "sse_error", "slow_start")
-SANDBOX_FAULTS = (
-    {"kind": "bad_gateway"},
-    {"kind": "server_error"},
-    {"kind": "server_error", "path": "/sandboxes"},
-    {"kind": "lost_answer"},
-    {"kind": "lost_answer", "path": "/sandboxes"},
-    {"kind": "drop"},
-    {"kind": "stall", "seconds": 2.0},
-    {"kind": "rate_limit", "seconds": 1.0},
-    {"kind": "killed"},
-)
 FAULTS_A_KILL = 0.4
 GAP_SECONDS = (0.0, 1.2)
 """Between two kills, once the builds have moved on since the last one."""
@@ -79,8 +66,8 @@ class Killer:
     most: int
     builds: Callable[[], list[Built]]
     """Those that run."""
+    faults: Faults
     kills: list[Kill] = field(default_factory=list)
-    faults: dict[str, int] = field(default_factory=dict)
     _down: set[Part] = field(default_factory=set)
     _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -102,9 +89,9 @@ class Killer:
             if self.builds():
                 await self._kill(kind, luck)
             if faulty:
-                await self._inject(luck)
+                await self.faults.inject(luck)
         await asyncio.gather(*self._starting)
-        await self._clear_faults()
+        await self.faults.clear()
 
     async def _until_moved(self) -> None:
         """Wait until a command has begun or ended: a slow machine is not killed faster than it works."""
@@ -163,69 +150,14 @@ class Killer:
         if len(self.kills) % TOLD_EVERY == 0:
             print(f"{len(self.kills)} kills", flush=True)
 
-    def _records(self) -> Iterator[dict]:
-        """What the sandbox server keeps of each sandbox of a running build."""
-        running = {built.build_id for built in self.builds()}
-        for path in (self.parts.home.part(Part.SANDBOX) / "sandboxes").glob("*/record.json"):
-            with suppress(OSError, ValueError):
-                record = json.loads(path.read_text())
-                if record["metadata"].get("build") in running:
-                    yield record
-
     def _sandboxes(self) -> Iterator[tuple[int, str]]:
-        for record in self._records():
-            pid, _ = record["process"] or (0, 0)
-            if record["state"] == "running" and pid and started_at(pid):
-                yield pid, record["metadata"]["build"]
+        for each in of_builds(self.parts, self._running()):
+            if each.state == "running" and each.pid:
+                yield each.pid, each.build_id
 
     def _runners(self) -> Iterator[tuple[int, str]]:
-        of = {record["sandbox_id"]: record["metadata"]["build"] for record in self._records()}
-        for path in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if b"/runner-" not in (path / "cmdline").read_bytes():
-                    continue
-                words = (path / "environ").read_bytes().split(b"\0")
-                named = next((word for word in words if word.startswith(b"E2B_SANDBOX_ID=")), b"=")
-                sandbox_id = named.partition(b"=")[2].decode()
-                if sandbox_id in of and (path / "cmdline").read_bytes().startswith(b"python3"):
-                    yield int(path.name), of[sandbox_id]
+        found = of_builds(self.parts, self._running())
+        return runners({each.sandbox_id: each.build_id for each in found})
 
-    async def _inject(self, chance: random.Random) -> None:
-        environment = self.parts.environment
-        if chance.random() < 0.5:
-            kind = chance.choice(MODEL_FAULTS)
-            sent = await _post(
-                f"{environment['ANTHROPIC_BASE_URL']}/_control/faults",
-                {"Authorization": f"Bearer {environment['ANTHROPIC_API_KEY']}"},
-                [{"kind": kind, "seconds": 1.0}],
-            )
-            name = f"model: {kind}"
-        else:
-            fault = chance.choice(SANDBOX_FAULTS)
-            sent = await _post(
-                f"{environment['E2B_API_URL']}/_control/faults",
-                {"X-API-KEY": environment["E2B_API_KEY"]},
-                fault,
-            )
-            name = f"sandbox: {fault['kind']}"
-        self.faults[name] = self.faults.get(name, 0) + sent
-
-    async def _clear_faults(self) -> None:
-        environment = self.parts.environment
-        await _post(
-            f"{environment['ANTHROPIC_BASE_URL']}/_control/faults",
-            {"Authorization": f"Bearer {environment['ANTHROPIC_API_KEY']}"},
-            [],
-        )
-        headers = {"X-API-KEY": environment["E2B_API_KEY"]}
-        async with httpx2.AsyncClient(trust_env=False, headers=headers) as client:
-            await client.delete(f"{environment['E2B_API_URL']}/_control/faults")
-
-
-async def _post(url: str, headers: dict[str, str], body: list | dict) -> bool:
-    """Set faults; false when the server is down just now."""
-    with suppress(httpx2.TransportError):
-        async with httpx2.AsyncClient(trust_env=False, headers=headers) as client:
-            (await client.post(url, json=body)).raise_for_status()
-            return True
-    return False
+    def _running(self) -> set[str]:
+        return {built.build_id for built in self.builds()}

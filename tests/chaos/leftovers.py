@@ -1,5 +1,6 @@
 """What must not be left once all builds are over: processes, sandboxes, open rows, running workflows."""
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ OPEN = {
     "reservations that are open": "SELECT id FROM ledger WHERE state = 'reserved'",
     "sandboxes that are neither gone nor a preview": """SELECT s.sandbox_id FROM sandboxes s
         JOIN builds b ON b.id = s.build_id WHERE s.state <> 'gone' AND s.sandbox_id <> b.sandbox_id""",
+    "sandboxes of which strays are left": """SELECT sandbox_id FROM sandboxes
+        WHERE jsonb_array_length(coalesce(details -> 'strays', '[]')) > 0""",
 }
 
 
@@ -38,13 +41,23 @@ async def left_over(
         said += [
             f"the provider has sandbox {each.sandbox_id} ({each.state}, {each.metadata})"
             for each in await pages.next_items()
-            if each.sandbox_id not in previews
+            if each.sandbox_id not in previews and was_asked_for(parts, each.sandbox_id)
         ]
     said += [
         f"workflow {each.id} ({each.workflow_type}) runs"
         async for each in client.list_workflows("ExecutionStatus = 'Running'")
     ]
     return said
+
+
+def was_asked_for(parts: Parts, sandbox_id: str) -> bool:
+    """Tell whether a sandbox was created by us.
+
+    One that a connect was answered with, by a fault, has no key; where a worker died over it, it is left to
+    the sweep, which spares young ones.
+    """
+    record = parts.home.part(Part.SANDBOX) / "sandboxes" / sandbox_id / "record.json"
+    return json.loads(record.read_text())["idempotency_key"] is not None
 
 
 def provider(parts: Parts) -> dict[str, Any]:

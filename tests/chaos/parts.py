@@ -24,6 +24,8 @@ from starter.worker_process import WorkerProcess
 
 WORKERS = 2
 WITNESS = "NIGHTSHIFT_WITNESS"
+SANDBOX_PRICE = "30"
+"""Microdollars a second, near E2B's own."""
 START_SECONDS = 60
 """How long a killed part may take to come back."""
 
@@ -116,6 +118,7 @@ def _environment(home: Home, started: list[Started]) -> Mapping[str, str]:
         "NIGHTSHIFT_INSTALLATION_ID": home.installation,
         "NIGHTSHIFT_LOCAL_MODEL": "true",
         "NIGHTSHIFT_LOCAL_SANDBOX": "true",
+        "SANDBOX_MICRODOLLARS_PER_SECOND": SANDBOX_PRICE,
     }
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from bench.results import machine
 from tests.chaos.builds import Built
 from tests.chaos.kills import Kill
+from tests.chaos.money import sandbox_cost
 from tests.chaos.recovery import percentile
+from workflows.texts import dollars
 
 
 @dataclass
@@ -40,6 +42,14 @@ class Report:
     """How long each build took."""
     date: str = ""
     machine: str = ""
+    steered: dict[str, int] = field(default_factory=dict)
+    """What people did to running builds, and how often."""
+    why_lost: dict[str, int] = field(default_factory=dict)
+    """What the model was told of lost sandboxes, and how often."""
+    forks: int = 0
+    """Builds that went on from another one's restore point."""
+    sandbox_microdollars: int = 0
+    """What sandbox time cost, over all builds."""
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
@@ -53,11 +63,15 @@ class Report:
             f"seed {self.seed}, {self.date}, {self.machine}, {self.seconds:.0f} s",
             f"kills -9: {sum(self.kills.values())} ({_counts(self.kills)})",
             f"faults injected: {sum(self.faults.values())} ({_counts(self.faults)})",
+            f"steered: {_counts(self.steered)}",
             f"builds: 1 and {len(self.builds)}, {each:.0f} s each (p50), undisturbed and alone {alone:.0f} s",
+            f"forks among them: {self.forks}",
             f"tool calls: {self.calls}, {told}; sandboxes lost {self.sandboxes_lost}",
+            *(f"  {number} times: {why}" for why, number in sorted(self.why_lost.items())),
             f"files lost: {self.files_lost}",
             f"commands run twice: {self.commands_twice}",
             f"charges doubled: {self.charges_doubled}",
+            f"sandbox time: {dollars(self.sandbox_microdollars)}",
             f"time to recover: p50 {self.recovery_p50:.1f} s, p99 {self.recovery_p99:.1f} s",
         ]
         for kind, values in sorted(self.recovery.items()):
@@ -95,6 +109,9 @@ def summed_up(builds: Sequence[Built], recoveries: Sequence[tuple[Kill, float]],
         recovery=dict(by_kind),
         calls=sum(len(each.rows.calls) for each in builds),
         builds=took,
+        why_lost=dict(Counter(reason for each in builds for reason in each.rows.why_lost)),
+        forks=sum(bool(each.fork_of) for each in builds),
+        sandbox_microdollars=sum(sandbox_cost(each.rows) for each in builds),
         date=dt.datetime.now(dt.UTC).date().isoformat(),
         machine=machine(),
     )

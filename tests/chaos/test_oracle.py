@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.chaos.oracle import judge
-from tests.chaos.records import CUT, Call, Records
+from tests.chaos.records import CUT, Call, Records, Stretch
 from tests.chaos.witness import Account, State
 
 WRITE, EDIT = "??_parts/p1.txt", "_M_LOG.md"
@@ -26,9 +26,15 @@ def seen(found: str, left: str | None, *, end: float = 9.0) -> Account:
 
 
 def records(*calls: Call, losses: list[tuple[int, tuple[str, ...]]] | None = None) -> Records:
-    money = SimpleNamespace(kind="model", state="settled", message_id=1, reply_id=2, cost=5, request_id="r")
-    build = SimpleNamespace(spent=5)
-    return Records(list(calls), losses or [], replies=1, ledger=[money], build=build)
+    return path(Stretch(list(calls), losses or []))
+
+
+def path(*stretches: Stretch) -> Records:
+    model = {"kind": "model", "state": "settled", "message_id": 1, "reply_id": 2, "request_id": "r"}
+    money = SimpleNamespace(**model, cost=5, is_own=True, microseconds=0)
+    own = [call for stretch in stretches if stretch.is_own for call in stretch.calls]
+    build = SimpleNamespace(spent=5, inherited=0)
+    return Records(own, list(stretches), replies=1, ledger=[money], build=build)
 
 
 SOUND = (bash("a", 1), write(2), bash("b", 3, answer="at 1 of 2"))
@@ -71,6 +77,25 @@ def test_a_file_that_is_gone():
     assert "where State(at=0" in found.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("failed", "found", "problems"),
+    [(None, "0:", 0), (None, "1:", 1), (seen("0:", None), "1:", 0), (seen("0:", f"0:{WRITE}"), "0:", 1)],
+)
+def test_a_command_that_failed_on_a_full_disk(failed: Account | None, found: str, problems: int):
+    """One that did not begin changed nothing, one that said what it left left that, else nobody knows."""
+    calls = bash("a", 1), bash("full", 2, answer="Exit code 153"), bash("b", 3)
+    told = {"a": TOLD["a"], "b": seen(found, "1:"), **({"full": failed} if failed else {})}
+
+    assert problems == len(judge(records(*calls), told).problems)
+
+
+def test_a_command_that_ran_and_is_said_not_to_have_begun():
+    """An answer that nothing was done is held against the witness."""
+    kept = records(bash("a", 1), bash("b", 2, answer="Not run: the founder interrupted."))
+
+    assert "began, and was answered" in judge(kept, TOLD).problems[0]
+
+
 LOST = (bash("a", 1), write(2), bash("b", 3, generation=2))
 
 
@@ -92,12 +117,43 @@ def test_exactly_what_is_gone_is_told_undone(undone: tuple[str, ...], found: str
     assert problems == len(judge(records(*LOST, losses=[(3, undone)]), told).problems)
 
 
+@pytest.mark.parametrize("found", ["-1:", f"-1:{WRITE}"])
+def test_a_file_that_is_written_where_nothing_is_begun(found: str):
+    """In a sandbox that came back empty there is no git that would show it."""
+    calls = bash("a", 1), Call("w", "write_file", {"path": "parts/p1.txt"}, 2, "Written.", False, 2, 10.0)
+    told = {"a": TOLD["a"], "b": seen(found, "-1:")}
+    kept = records(*calls, bash("b", 3, generation=2), losses=[(2, ("bash: # a",))])
+
+    assert [] == judge(kept, told).problems
+
+
 def test_a_sandbox_lost_before_its_first_call_undid_nothing():
     """Its word to the model is passed over, and the next loss is held against its own."""
     told = {"a": TOLD["a"], "b": seen("0:", "0:")}
     losses = [(1, ()), (3, ("write_file: parts/p1.txt",))]
 
     assert [] == judge(records(*LOST, losses=losses), told).problems
+
+
+@pytest.mark.parametrize("told_after", [1, 2])
+def test_a_sandbox_lost_after_all_was_saved(told_after: int):
+    """As after a pause: it undid nothing, and is told before or after the next turn."""
+    calls = bash("a", 1), bash("b", 2, generation=2)
+    told = {"a": TOLD["a"], "b": seen("0:", "0:")}
+
+    assert [] == judge(records(*calls, losses=[(told_after, ())]), told).problems
+
+
+def test_of_two_sandboxes_lost_one_after_another_each_is_told():
+    """One word is not enough for two."""
+    calls = bash("a", 1), bash("b", 2, generation=2), bash("c", 2, generation=3)
+    told = {"a": TOLD["a"], "b": seen("0:", "0:"), "c": seen("0:", "0:")}
+    judged = [
+        len(judge(records(*calls, losses=[(each, ()) for each in turns]), told).problems)
+        for turns in ((1, 2), (2, 2), (1,), (2,))
+    ]
+
+    assert [0, 0, 1, 1] == judged
 
 
 def test_a_loss_that_the_model_was_not_told():
@@ -125,6 +181,7 @@ def test_money_that_does_not_balance(row: dict, said: str):
         "reply_id": 3,
         "cost": 0,
         "request_id": "s",
+        "is_own": True,
         **row,
     }
     kept.ledger.append(SimpleNamespace(**second))

@@ -8,6 +8,7 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
 from activities.screenshots import find_browser
+from workflows import guard
 from workflows.catalogue import is_changing
 from workflows.turns import ToolCall, ToolRun
 
@@ -121,3 +122,34 @@ async def test_a_worker_that_stops_leaves_the_command_to_the_next(bench):
 
     assert (False, False) == (outcome.is_error, outcome.interrupted)
     assert b"once\n" == ran
+
+
+async def test_a_refusal_ends_the_command_that_a_dead_worker_left(bench):
+    """What is answered as cut short does not go on: nothing changes the files behind that answer."""
+    sandbox = await bench.create()
+    environment, running, request = await _begin(bench, sandbox, LONG)
+    await _until_begun(bench, sandbox)
+    environment.cancel(cancellation_details=ActivityCancellationDetails(worker_shutdown=True))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    refused = request.model_copy(update={"refuse": guard.CUT_SHORT})
+    outcome = await ActivityEnvironment().run(bench.tools.run_tool, refused)
+    left = await bench.client.run(sandbox.sandbox_id, "pgrep -c sleep", within=timedelta(seconds=20))
+
+    assert (True, "0\n") == (outcome.is_error, left.stdout)
+
+
+async def test_a_refusal_of_a_call_that_began_in_a_lost_sandbox_does_not_deny_it(bench):
+    """It is said to be interrupted, not never to have run."""
+    sandbox = await bench.create()
+    environment, running, request = await _begin(bench, sandbox, LONG)
+    await _until_begun(bench, sandbox)
+    environment.cancel(cancellation_details=ActivityCancellationDetails(worker_shutdown=True))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    fresh = await bench.create(generation=2)
+    refused = request.model_copy(update={"refuse": guard.INTERRUPTED, "sandbox": fresh})
+    outcome = await ActivityEnvironment().run(bench.tools.run_tool, refused)
+
+    assert outcome.interrupted
+    assert "may or may not have taken effect" in outcome.preview

@@ -108,7 +108,7 @@ async def test_another_id_after_a_connect_is_a_loss_and_is_killed(bench: Bench, 
 
 
 async def test_another_id_while_working_is_a_loss(bench: Bench, settings: Settings, faults: Faults):
-    """A worker that finds its way back to a running sandbox takes no other for it."""
+    """A worker that finds its way back to a running sandbox takes no other for it, and leaves none behind."""
     sandbox = await bench.create()
     await faults.set(kind="other_id", sandbox=sandbox.sandbox_id)
 
@@ -116,6 +116,9 @@ async def test_another_id_while_working_is_a_loss(bench: Bench, settings: Settin
         await SandboxClient(settings).run(sandbox.sandbox_id, "true", within=timedelta(seconds=5))
 
     assert caught.value.type == FailureType.SANDBOX_LOST
+    assert [sandbox.sandbox_id] == [
+        one.sandbox_id for one in await bench.client.all({"build": bench.build_id})
+    ]
 
 
 @pytest.mark.parametrize("kind", ["bad_gateway", "lost_answer", "drop"])

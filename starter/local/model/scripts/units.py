@@ -1,9 +1,9 @@
 """`units units=N slow=MS`: N units of work, a commit each, to the same tree whatever is lost or interrupted.
 
 A unit is a file, a line in a log, and a command that commits both, in one, two or three replies in turn.
-Whenever a call was interrupted or undone, it looks where it stands, goes back to the last commit and on from
-there. Each command says in the file $LOCAL_WITNESS, which outlives sandboxes, that it began, what it found
-and what it left.
+Whenever a call failed, was interrupted or undone, it looks where it stands, goes back to the last commit and
+on from there. Each command ends at its first failure, and says in the file $LOCAL_WITNESS, which outlives
+sandboxes and whose room no sandbox's disk limits, that it began, what it found and what it left.
 """
 
 import re
@@ -18,13 +18,16 @@ DEFAULT_UNITS = 12
 SECONDS = 30
 """What each command asks for."""
 _AT = re.compile(r"^at (-?\d+) of \d+$", re.MULTILINE)
-_LOSS = re.compile(r"\bsandbox was lost\b")
+_UNKNOWN = re.compile(r"\bsandbox was lost\b|^\[checks\]")
+_UNPROVEN = "[checks]"
 _MARK = "<!-- next -->"
 _EPOCH = 1_700_000_000
-_PRELUDE = r"""say() {
+_PRELUDE = r"""set -e
+say() (
+  ulimit -S -f "$(ulimit -H -f)"
   printf '%s %s %s %s %s\n' "$1" "${NIGHTSHIFT_CLAIM##*/}" "$E2B_SANDBOX_ID" "$EPOCHREALTIME" "$2" \
     >>"${LOCAL_WITNESS:-/dev/null}"
-}
+)
 at() { echo $(( $(git rev-list --count HEAD 2>/dev/null || echo 0) - 1 )); }
 state() { echo "$(at):$(git status --porcelain -uall 2>/dev/null | sort | tr ' \n' '_,')"; }
 leave() { say end "$(state)"; echo "at $(at) of @units@"; }
@@ -35,9 +38,10 @@ commit() {
 }
 say start; say found "$(state)"
 """
-_LOOK = """find .git -name '*.lock' -delete 2>/dev/null
+_LOOK = """find .git -name '*.lock' -delete 2>/dev/null || true
 if git rev-parse -q --verify HEAD >/dev/null 2>&1; then
-  git reset -q --hard && git clean -fdq
+  git reset -q --hard
+  git clean -fdq
 else
   find . -mindepth 1 -delete
 fi
@@ -64,7 +68,9 @@ def play(conversation: Conversation) -> Reply:
     units = conversation.argument("units", DEFAULT_UNITS)
     place = _place(conversation)
     if place is None:
-        return Reply("look", [Text("Let me see what is there."), _bash(conversation, "look", _LOOK)])
+        # A full disk may have room again a little later, and the proofs are counted.
+        body = f"sleep 2\n{_LOOK}" if _UNPROVEN in conversation.last_note else _LOOK
+        return Reply("look", [Text("Let me see what is there."), _bash(conversation, "look", body)])
     if place.at >= units:
         return Reply("end", [Text(f"All {units} units are committed.")])
     if place.at < 0:
@@ -82,7 +88,7 @@ def _place(conversation: Conversation) -> _Place | None:
     if not told:
         return None
     last, since = calls[told[-1]], calls[told[-1] + 1 :]
-    lost = any(_LOSS.search(text) for turn, text in conversation.notes if turn > last.turn)
+    lost = any(_UNKNOWN.search(text) for turn, text in conversation.notes if turn > last.turn)
     if lost or not all(call.ok for call in since):
         return None
     return _Place(int(_AT.findall(last.result or "")[-1]), since)
