@@ -117,7 +117,7 @@ class Steerer:
 
     def _sleeps(self, built: Built) -> bool:
         sandbox = building(self.faults.parts, built.build_id)
-        return sandbox is None or sandbox.state == "paused"
+        return sandbox is None or sandbox.state == "paused" or not sandbox.pid
 
     async def _rewind(self, built: Built, chance: random.Random) -> None:
         """Take a build back to a kept restore point; the same update is sent until it is answered."""
