@@ -110,22 +110,23 @@ class Builds(ports.Builds):
 
     @activity.defn
     @override
-    async def finish_build(self, request: FinishBuild) -> None:
-        """Close the build's row and its open reservations; tell the watchers."""
+    async def finish_build(self, request: FinishBuild) -> int | None:
+        """Close the build's row and its open reservations, tell the watchers; gives what it spent in all."""
         async with heartbeating(), classified():
             await self._purchases.lose_build(request.build_id)
             await self._time.settle(request.build_id)
             async with self._engine.begin() as connection:
-                await _close(connection, request)
+                spent = await _close(connection, request)
         await self._tell_end(request)
+        return spent
 
     async def close_open(self, request: FinishBuild) -> bool:
         """Close the row of a build whose run is gone, if it is open; for the janitor."""
         async with self._engine.begin() as connection:
             closed = await _close(connection, request, only=builds.c.finished_at.is_(None))
-        if closed:
+        if closed is not None:
             await self._tell_end(request)
-        return closed
+        return closed is not None
 
     async def _tell_end(self, request: FinishBuild) -> None:
         shown = request.model_dump(mode="json", exclude={"build_id"})
@@ -234,8 +235,8 @@ async def _reopen(connection: AsyncConnection, build: RowMapping) -> None:
 
 async def _close(
     connection: AsyncConnection, request: FinishBuild, *, only: ColumnElement[bool] | None = None
-) -> bool:
-    """Close a build's row, if it is such a one; tells whether it was."""
+) -> int | None:
+    """Close a build's row, if it is such a one; gives what the build spent in all, else none."""
     values = request.model_dump(
         include={"status", "outcome", "message", "debug_id", "sandbox_id", "preview_url", "workspace"}
     )
@@ -252,6 +253,7 @@ async def _close(
             changed_at=func.now(),
             finished_at=func.coalesce(builds.c.finished_at, func.now()),
         )
+        .returning(builds.c.spent)
     )
     if request.status == "ready":
         await connection.execute(
@@ -259,7 +261,7 @@ async def _close(
             .where(phases.c.build_id == request.build_id, phases.c.completed_at.is_(None))
             .values(completed_at=func.now())
         )
-    return bool(closed.rowcount)
+    return closed.scalar_one_or_none()
 
 
 def _prepared(row: RowMapping, user: User, begun: tuple[str, ...]) -> PreparedBuild:

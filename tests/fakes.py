@@ -163,6 +163,8 @@ class World:
     snapshots: list[TakeSnapshot] = field(default_factory=list)
     statuses: list[StatusChange] = field(default_factory=list)
     finished: list[FinishBuild] = field(default_factory=list)
+    spent_at_end: int | None = None
+    """What the end of a build tells that it spent in all."""
     ended: tuple[EndedBuild, ...] = ()
     """What the janitor finds."""
     cleared: list[EndedBuild] = field(default_factory=list)
@@ -223,9 +225,10 @@ class Builds(ports.Builds):
 
     @activity.defn
     @override
-    async def finish_build(self, request: FinishBuild) -> None:
+    async def finish_build(self, request: FinishBuild) -> int | None:
         await self.world.enter()
         self.world.finished.append(request)
+        return self.world.spent_at_end
 
     @activity.defn
     @override

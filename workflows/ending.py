@@ -57,7 +57,7 @@ class Ending:
         result = _result(state, preview_url, debug_id)
         await self._insist(self._finish(result), "the build's row could not be closed")
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return result.model_copy(update={"message": state.message})
+        return result.model_copy(update={"message": state.message, "spent_microdollars": state.spent})
 
     async def _insist(self, step: Awaitable[None], trouble: str) -> None:
         """Carry out a step of the end; one that fails for good is told, and the end goes on."""
@@ -69,7 +69,7 @@ class Ending:
 
     async def _finish(self, result: BuildResult) -> None:
         state = self._state
-        await workflow.execute_activity_method(
+        spent = await workflow.execute_activity_method(
             Builds.finish_build,
             FinishBuild(
                 build_id=state.build_id,
@@ -86,6 +86,9 @@ class Ending:
             summary=f"{result.status}: {result.outcome}",
             **options.FINISH_BUILD,
         )
+        if spent is not None and state.balance is not None:
+            # The last seconds of the sandbox were booked with the end.
+            state.see(state.balance.model_copy(update={"build_spent": spent}))
 
 
 async def carried_through(ending: Coroutine[Any, Any, BuildResult]) -> BuildResult:

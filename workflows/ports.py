@@ -59,8 +59,11 @@ class Builds(ABC):
 
     @activity.defn
     @abstractmethod
-    async def finish_build(self, request: FinishBuild) -> None:
-        """Close the build's row and tell the watchers."""
+    async def finish_build(self, request: FinishBuild) -> int | None:
+        """Close the build's row and tell the watchers; gives what it spent in all, microdollars.
+
+        None comes from workers that did not tell it yet.
+        """
         ...
 
     @activity.defn

@@ -297,12 +297,17 @@ async def _failure(handle) -> ApplicationError:
     return caught.value.cause
 
 
-async def test_the_receipt_tells_what_was_spent_by_phase(bench):
-    """At any moment, and after the end: what a phase spent is put down to it, and it comes to the whole."""
+@pytest.mark.parametrize(("at_end", "whole"), [(None, 1_000), (1_007, 1_007)])
+async def test_the_receipt_tells_what_was_spent_by_phase(bench, at_end: int | None, whole: int):
+    """At any moment, and after the end: what a phase spent is put down to it, and it comes to the whole.
+
+    Also where the sandbox's last seconds are booked with the end; an older worker did not tell.
+    """
     step = call("narrate", "we begin")
     world = World(
         replies=iter([acts(call("bash", "one")), acts(step), acts(call("bash", "two")), done()]),
         balances=iter([balance(settled=spent) for spent in (100, 250, 400, 1_000)]),
+        spent_at_end=at_end,
         outcomes={step.tool_use_id: ToolOutcome(tool_use_id=step.tool_use_id, phase="Build")},
     )
     async with bench(world) as on:
@@ -314,7 +319,7 @@ async def test_the_receipt_tells_what_was_spent_by_phase(bench):
         after = await handle.query("receipt", result_type=ReceiptSoFar)
 
     assert (0, {}, None) == (before.spent_microdollars, before.by_phase, before.day)
-    assert 1_000 == after.spent_microdollars == result.spent_microdollars == sum(after.by_phase.values())
+    assert whole == after.spent_microdollars == result.spent_microdollars == sum(after.by_phase.values())
     assert {NO_PHASE, "Build"} == set(after.by_phase)
     assert after.by_phase["Build"] >= 600
     last = balance(settled=1_000)

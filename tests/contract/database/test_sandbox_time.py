@@ -351,20 +351,22 @@ async def test_receipt_and_balance_show_it(meter: Meter):
 
 
 async def test_the_end_of_a_build_gives_the_slice_back(meter: Meter):
-    """`finish_build` books up to the end, and what the preview uses after it is still booked."""
+    """`finish_build` books up to the end and tells the sum; what a preview uses later is still booked."""
     await meter.running()
     await meter.reserve()
     async with asyncio.timeout(20):
-        await meter.desk.run(
+        spent = await meter.desk.run(
             meter.desk.builds.finish_build,
             FinishBuild(build_id=meter.build.build_id, status="ready", outcome="completed"),
             at=NOON + timedelta(seconds=100),
         )
     at_the_end = (await meter.sums())[NOON.date()]
+    paid = sum(row["cost"] for row in await meter.desk.entries(meter.build.build_id))
     meter.at(hours=2)
     await meter.time.end_expired()
 
     assert 100 == at_the_end[0]
+    assert spent == paid > at_the_end[1]
     assert 0 == await meter.ahead()
     assert {NOON.date(): (3_600, 108_900)} == await meter.sums()
 
