@@ -214,6 +214,17 @@ async def undone(on: Bench, world: World) -> WorkflowHandle:
     return handle
 
 
+async def unaware(on: Bench, world: World) -> WorkflowHandle:
+    """A sandbox lost under the upload, as the model asks for more: its call is refused, the next run."""
+    world.faults = {"take_snapshot": [lost()]}
+    world.replies = iter(
+        [acts(call("bash", "one")), acts(call("bash", "two")), acts(call("bash", "one")), done()]
+    )
+    handle = await on.start()
+    await ready(handle)
+    return handle
+
+
 async def outrun(on: Bench, world: World) -> WorkflowHandle:
     """A proof that outlasts its sandbox's run, then one that passes."""
     now = await on.environment.get_current_time()
@@ -254,6 +265,7 @@ SCENARIOS: dict[str, Scenario] = {
     "dear": dear,
     "renewed": renewed,
     "undone": undone,
+    "unaware": unaware,
     "outrun": outrun,
     "heeded": heeded,
 }

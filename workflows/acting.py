@@ -17,10 +17,13 @@ from workflows.journal import Journal
 from workflows.ports import Tools
 from workflows.rest import heeding, was_cut
 from workflows.state import BuildState
+from workflows.texts import tell_undone
 from workflows.turns import ModelReply, ToolCall, ToolOutcome, ToolRun
 from workflows.workspace import Workspace, is_lost
 
 Step = TypeVar("Step")
+REFUSES_UNAWARE = "no call changes files that went back before the model has heard of it"
+"""Names the change since which calls of a reply are refused once a loss has undone what they build on."""
 
 
 class Acting:
@@ -57,7 +60,7 @@ class Acting:
         state, unbegun = self._state, guard.INTERRUPTED
         while True:
             sandbox = await self._workspace.ready()
-            refused = refuse or (unbegun if state.is_interrupted else "")
+            refused = refuse or (unbegun if state.is_interrupted else "") or self._unaware(call)
             run = ToolRun(
                 build_id=state.build_id, head=state.head, call=call, sandbox=sandbox, refuse=refused
             )
@@ -70,6 +73,11 @@ class Acting:
                     unbegun = guard.CUT_SHORT
                 else:
                     raise
+
+    def _unaware(self, call: ToolCall) -> str:
+        """Refuse a call that would change files which went back meanwhile, as the model does not know it."""
+        is_unaware = call.changing and tell_undone(self._state.notes)
+        return guard.UNDONE if is_unaware and workflow.patched(REFUSES_UNAWARE) else ""
 
     async def _heed(self, run: ToolRun) -> ToolOutcome:
         if run.refuse:

@@ -86,6 +86,12 @@ CUT_SHORT = (
 )
 """Error result for a call that had begun and whose own answer never came."""
 
+UNDONE = (
+    "Not run: the sandbox was lost, and finished calls that this one may build on were undone. See how the "
+    "files are now, then decide."
+)
+"""Error result for the changing calls of a reply that was made before the model heard of it."""
+
 OVER_LIMIT = "Not run: the build's limit of tool calls is reached."
 """Error result for the calls of a reply that go beyond the limit."""
 

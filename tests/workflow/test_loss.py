@@ -7,7 +7,7 @@ import pytest
 from tests.fakes import Gate, World, acts, bug, call, done, lost, refused
 from tests.handles import failure, ready
 from workflows.files import ProofReport
-from workflows.guard import MAX_LOSSES, REPEATS, REPETITION_NOTE
+from workflows.guard import MAX_LOSSES, REPEATS, REPETITION_NOTE, UNDONE
 from workflows.turns import Refusal, ToolOutcome
 
 
@@ -70,17 +70,34 @@ async def test_upload_lost_with_its_sandbox_costs_one_sandbox(bench):
 
 
 async def test_loss_found_by_the_upload_alone(bench):
-    """A sandbox lost under the upload is replaced before the next changing call, and the model told."""
+    """A sandbox lost under the upload is replaced, and nothing changes files until the model was told.
+
+    What it asked for meanwhile builds on what is undone; it may read, and see what there is.
+    """
+    calls = [call("bash", "two"), call("read_file", "a"), call("edit_file", "a")]
     world = World(
-        replies=iter([acts(call("bash", "one")), acts(call("bash", "two")), done()]),
+        replies=iter([acts(call("bash", "one")), acts(*calls), acts(call("bash", "three")), done()]),
         faults={"take_snapshot": [lost()]},
     )
     async with bench(world) as on:
         await ready(await on.start())
 
     assert [(1, None), (2, None)] == build_sandboxes(world)
-    assert [1, 2] == [run.sandbox.generation for run in world.tools]
+    assert [1, 2, 2, 2, 2] == [run.sandbox.generation for run in world.tools]
+    assert ["", UNDONE, "", UNDONE, ""] == [run.refuse for run in world.tools]
     assert "- bash: one" in world.asked[2].notes[0]
+
+
+async def test_a_loss_that_undid_nothing_refuses_no_call(bench):
+    """The files are as the model knows them; only processes are gone."""
+    world = World(
+        replies=iter([acts(call("read_file", "a"), call("bash", "one")), done()]), lose_calls={"read_file-a"}
+    )
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    assert 1 == len(told(world))
+    assert {""} == {run.refuse for run in world.tools}
 
 
 async def test_a_call_that_a_loss_undid_is_no_loop_when_it_is_made_again(bench):
