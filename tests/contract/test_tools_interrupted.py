@@ -107,15 +107,21 @@ async def test_a_page_that_never_loads_in_the_workers_browser_is_left_at_once(be
     assert not pending
 
 
-async def test_a_worker_that_stops_leaves_the_command_to_the_next(bench):
-    """A cancel that nobody asked for kills no command: the next attempt waits for it and gets its answer."""
-    sandbox = await bench.create()
-    command = "echo begun > begun.txt; until test -e go; do sleep 0.05; done; echo once >> ran.txt"
+async def _left_by_its_worker(bench, sandbox, command: str) -> ToolRun:
+    """Begin a command by a worker that stops meanwhile; gives what it was asked."""
     environment, running, request = await _begin(bench, sandbox, command)
     await _until_begun(bench, sandbox)
     environment.cancel(cancellation_details=ActivityCancellationDetails(worker_shutdown=True))
     with pytest.raises(asyncio.CancelledError):
         await running
+    return request
+
+
+async def test_a_worker_that_stops_leaves_the_command_to_the_next(bench):
+    """A cancel that nobody asked for kills no command: the next attempt waits for it and gets its answer."""
+    sandbox = await bench.create()
+    command = "echo begun > begun.txt; until test -e go; do sleep 0.05; done; echo once >> ran.txt"
+    request = await _left_by_its_worker(bench, sandbox, command)
     await bench.client.run(sandbox.sandbox_id, f"touch {sandbox.workspace}/go", within=timedelta(seconds=20))
     outcome = await ActivityEnvironment().run(bench.tools.run_tool, request)
     ran = await bench.client.read(sandbox.sandbox_id, f"{sandbox.workspace}/ran.txt")
@@ -127,11 +133,7 @@ async def test_a_worker_that_stops_leaves_the_command_to_the_next(bench):
 async def test_a_refusal_ends_the_command_that_a_dead_worker_left(bench):
     """What is answered as cut short does not go on: nothing changes the files behind that answer."""
     sandbox = await bench.create()
-    environment, running, request = await _begin(bench, sandbox, LONG)
-    await _until_begun(bench, sandbox)
-    environment.cancel(cancellation_details=ActivityCancellationDetails(worker_shutdown=True))
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    request = await _left_by_its_worker(bench, sandbox, LONG)
     refused = request.model_copy(update={"refuse": guard.CUT_SHORT})
     outcome = await ActivityEnvironment().run(bench.tools.run_tool, refused)
     left = await bench.client.run(sandbox.sandbox_id, "pgrep -c sleep", within=timedelta(seconds=20))
@@ -142,11 +144,7 @@ async def test_a_refusal_ends_the_command_that_a_dead_worker_left(bench):
 async def test_a_refusal_of_a_call_that_began_in_a_lost_sandbox_does_not_deny_it(bench):
     """It is said to be interrupted, not never to have run."""
     sandbox = await bench.create()
-    environment, running, request = await _begin(bench, sandbox, LONG)
-    await _until_begun(bench, sandbox)
-    environment.cancel(cancellation_details=ActivityCancellationDetails(worker_shutdown=True))
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    request = await _left_by_its_worker(bench, sandbox, LONG)
     fresh = await bench.create(generation=2)
     refused = request.model_copy(update={"refuse": guard.INTERRUPTED, "sandbox": fresh})
     outcome = await ActivityEnvironment().run(bench.tools.run_tool, refused)
