@@ -50,8 +50,8 @@ def whole_points(which: ColumnElement[bool]) -> Select[Any]:
     return select(chain.c.top).where((chain.c.kind == "full") | (chain.c.place == SLICES))
 
 
-def with_chains(which: ColumnElement[bool], source: FromClause = restore_points) -> Select[Any]:
-    """Give the ids of those rows and of all that their chains go through."""
+def with_chains(which: ColumnElement[bool], source: FromClause) -> Select[Any]:
+    """Give the ids of those rows of a query over restore points, and of all that their chains go through."""
     return select(_below(which, source).c.id)
 
 

@@ -17,7 +17,6 @@ from workflows.journal import Journal
 from workflows.ports import Tools
 from workflows.rest import heeding, was_cut
 from workflows.state import BuildState
-from workflows.texts import tell_undone
 from workflows.turns import ModelReply, ToolCall, ToolOutcome, ToolRun
 from workflows.workspace import Workspace, is_lost
 
@@ -76,7 +75,7 @@ class Acting:
 
     def _unaware(self, call: ToolCall) -> str:
         """Refuse a call that would change files which went back meanwhile, as the model does not know it."""
-        is_unaware = call.changing and tell_undone(self._state.notes)
+        is_unaware = call.changing and self._state.undone
         return guard.UNDONE if is_unaware and workflow.patched(REFUSES_UNAWARE) else ""
 
     async def _heed(self, run: ToolRun) -> ToolOutcome:

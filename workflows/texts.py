@@ -1,14 +1,12 @@
 """Texts: as everything after us can hold them, and money as people read it. Pure."""
 
 import re
-from collections.abc import Iterable
 from typing import cast
 
 from pydantic import JsonValue
 
 LOST = "[sandbox] The sandbox was lost"
 """Begins a note on what a lost sandbox undid; it belongs to the files as the model does not know it yet."""
-_UNDONE = "These finished calls were undone:"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -41,13 +39,8 @@ def told_of_loss(reason: str, undone: tuple[str, ...], running: tuple[str, ...])
     if running:
         told += ["These background commands do not run any more:", _listed(running)]
     if undone:
-        told += [_UNDONE, _listed(undone)]
+        told += ["These finished calls were undone:", _listed(undone)]
     return "\n".join(told)
-
-
-def tell_undone(notes: Iterable[str]) -> bool:
-    """Whether notes say that finished calls were undone."""
-    return any(note.startswith(LOST) and _UNDONE in note for note in notes)
 
 
 def told_of_pause(running: tuple[str, ...]) -> str:
