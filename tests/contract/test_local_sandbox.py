@@ -35,7 +35,8 @@ HTTP_SERVER = "python3 -u -m http.server {port} --bind {address}"
 
 @pytest.fixture(scope="module")
 async def local() -> AsyncIterator[SandboxServer]:
-    async with sandbox_server() as started:
+    # The account's limits are tried in test_sandbox_lifetimes.py; here no test uses up the next one's.
+    async with sandbox_server(options=("--creations", "100")) as started:
         yield started
 
 
