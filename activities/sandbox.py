@@ -117,26 +117,32 @@ class Sandboxes(ports.Sandboxes):
     @override
     @activity.defn
     async def pause_sandbox(self, request: SandboxStep) -> None:
-        """Mark and pause a sandbox; a sandbox already gone is no failure.
+        """Mark and pause a sandbox; one that cannot be paused is killed, as it would run on and be paid for.
 
         The row says paused before the provider is asked, so that a retry after a crash pauses again and
-        writes no second marker into a sandbox that sleeps.
+        writes no second marker into a sandbox that sleeps. Nothing is lost by a kill: all is saved before.
         """
         async with heartbeating(), classified():
             row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
-            if row is None or row.state not in {"live", "paused"}:
+            if row is None or row.state not in {"live", "paused", "doomed"}:
                 return
-            was_live = row.state == "live"
-            try:
-                if was_live:
-                    row = await self._mark(row, request.sandbox)
-                await self._client.pause(row.sandbox_id)
-            except ApplicationError as error:
-                if error.type != FailureType.SANDBOX_LOST:
-                    raise
-                log.warning("Sandbox %s was gone before it could be paused.", row.sandbox_id)
-                was_live = False
-            await self._time.end(row, was_running=was_live)
+            if row.state == "doomed" or not await self._paused(row, request.sandbox):
+                await self._end(await self._rows.note(row, state="doomed"))
+
+    async def _paused(self, row: SandboxRow, sandbox: SandboxRef) -> bool:
+        """Pause a sandbox and book its time; False when it is gone, or answers as if it were."""
+        was_live = row.state == "live"
+        try:
+            if was_live:
+                row = await self._mark(row, sandbox)
+            await self._client.pause(row.sandbox_id)
+        except ApplicationError as error:
+            if error.type != FailureType.SANDBOX_LOST:
+                raise
+            log.warning("Sandbox %s could not be paused and is killed: %s", row.sandbox_id, error.message)
+            return False
+        await self._time.end(row, was_running=was_live)
+        return True
 
     async def _mark(self, row: SandboxRow, sandbox: SandboxRef) -> SandboxRow:
         nonce = uuid.uuid4().hex

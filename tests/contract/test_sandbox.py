@@ -109,6 +109,19 @@ async def test_pause_and_connect_may_be_retried(bench: Bench):
     assert (first.intact, second.intact) == (True, True)
 
 
+async def test_a_pause_that_died_while_it_killed_is_retried(bench: Bench):
+    """A sandbox doomed because it could not be paused is killed by the next attempt."""
+    sandbox = await bench.create()
+    row = await bench.rows.find(bench.build_id, sandbox.sandbox_id)
+    assert row is not None
+    await bench.rows.note(row, state="doomed")
+
+    await pause(bench, sandbox)
+
+    assert not await bench.client.exists(sandbox.sandbox_id)
+    assert "gone" == await state_of(bench, sandbox)
+
+
 async def test_a_planned_pause_stops_background_processes(bench: Bench):
     """A server that the agent left running is stopped before the pause, so it writes nothing after it."""
     sandbox = await bench.create()

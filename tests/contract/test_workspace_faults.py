@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
@@ -17,7 +18,7 @@ from activities.runner_archive import archive
 from activities.sandbox_client import SandboxClient
 from activities.settings import Settings
 from activities.workspace import Workspace
-from tests.contract.conftest import KEY, Bench, tools_of
+from tests.contract.conftest import KEY, Bench, open_bench, tools_of
 from workflows.errors import FailureType
 from workflows.files import ConnectedSandbox, SandboxRef
 from workflows.turns import ToolOutcome
@@ -105,6 +106,21 @@ async def test_another_id_after_a_connect_is_a_loss_and_is_killed(bench: Bench, 
     assert not found.intact
     assert stray in found.reason
     assert not await bench.client.exists(stray)
+
+
+async def test_another_id_while_pausing_leaves_nothing_running(
+    bench: Bench, engine: AsyncEngine, settings: Settings, faults: Faults
+):
+    """What cannot be paused would run on and be paid for: another worker that finds no way to it kills it."""
+    sandbox = await bench.create()
+    await faults.set(kind="other_id", sandbox=sandbox.sandbox_id)
+
+    async with open_bench(settings, engine, bench.objects, bench.events) as other:
+        await ActivityEnvironment().run(other.sandboxes.pause_sandbox, bench.step(sandbox))
+    found = await ActivityEnvironment().run(bench.sandboxes.connect_sandbox, bench.step(sandbox))
+
+    assert not found.intact
+    assert [] == await bench.client.all({"build": bench.build_id})
 
 
 async def test_another_id_while_working_is_a_loss(bench: Bench, settings: Settings, faults: Faults):
