@@ -211,8 +211,10 @@ class Snapshots(ports.Snapshots):
 
     async def _before(self, manifest: Manifest, parent: int | None) -> Manifest | None:
         """Give the state that a delta builds on; none for a full manifest."""
-        if manifest.header.kind == "full" or parent is None:
+        if manifest.header.kind == "full":
             return None
+        if parent is None:
+            raise untrusted("It lists changes, and there is no restore point that they were made to.")
         return await self._restorer.manifest(parent)
 
     async def _known_packs(self, pending: Pending, parent: int | None) -> dict[str, int]:

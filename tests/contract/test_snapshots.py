@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -342,16 +343,12 @@ async def test_a_runner_whose_state_was_deleted_saves_all_the_same(bench: Bench,
     assert before == await listing(bench, again)
 
 
-async def test_a_manifest_that_names_a_foreign_pack_is_refused(bench: Bench):
-    """A sandbox that names a pack it never uploaded could read another founder's files: it is refused."""
-    sandbox = await bench.create()
-    await bench.bash(sandbox, "echo x > file")
+def lying(bench: Bench, lie: Callable[[bytes], bytes]) -> Bench:
+    """A sandbox whose manifests arrive otherwise than its files are, with the sum to match."""
 
     class Lying(type(bench.client)):
         async def read(self, sandbox_id, path):
-            data = unpack_manifest(await super().read(sandbox_id, path))
-            pack = data.split(b'"pack":"')[1][:64]
-            return pack_manifest(data.replace(pack, b"a" * 64))
+            return pack_manifest(lie(unpack_manifest(await super().read(sandbox_id, path))))
 
     class Believing(type(bench.workspace)):
         async def ask(self, sandbox, command, payload, **options):
@@ -362,14 +359,37 @@ async def test_a_manifest_that_names_a_foreign_pack_is_refused(bench: Bench):
                 answer["manifest"]["sha256"] = hashlib.sha256(unpack_manifest(data)).hexdigest()
             return answer
 
-    lying = Lying.__new__(Lying)
-    lying.__dict__ = bench.client.__dict__
+    client = Lying.__new__(Lying)
+    client.__dict__ = bench.client.__dict__
     workspace = Believing.__new__(Believing)
-    workspace.__dict__ = {**bench.workspace.__dict__, "client": lying}
-    snapshots = made_of(replace(bench, workspace=workspace, captures=Captures()))
+    workspace.__dict__ = {**bench.workspace.__dict__, "client": client}
+    return replace(bench, snapshots=made_of(replace(bench, workspace=workspace, captures=Captures())))
+
+
+async def test_a_manifest_that_names_a_foreign_pack_is_refused(bench: Bench):
+    """A sandbox that names a pack it never uploaded could read another founder's files: it is refused."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "echo x > file")
+
+    def foreign(data: bytes) -> bytes:
+        return data.replace(data.split(b'"pack":"')[1][:64], b"a" * 64)
 
     with pytest.raises(ApplicationError, match="never uploaded"):
-        await replace(bench, snapshots=snapshots).snapshot(sandbox)
+        await lying(bench, foreign).snapshot(sandbox)
+    assert await rows_of(bench) == 0
+
+
+async def test_changes_to_nothing_are_refused(bench: Bench):
+    """A first manifest that calls itself a change would be a restore point from which nothing comes back."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "echo x > file")
+
+    def changed(data: bytes) -> bytes:
+        assert b'"kind":"full"' in data
+        return data.replace(b'"kind":"full"', b'"kind":"delta","slice":0', 1)
+
+    with pytest.raises(ApplicationError, match="no restore point that they were made to"):
+        await lying(bench, changed).snapshot(sandbox)
     assert await rows_of(bench) == 0
 
 
