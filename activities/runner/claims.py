@@ -30,6 +30,11 @@ class Claim(NamedTuple):
         """Give what this call's processes carry in their environment: no other home's claim is the same."""
         return os.path.dirname(self.path("lock"))
 
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether anything of this call may have taken effect."""
+        return any(os.path.exists(self.path(part)) for part in ("pid", "intent"))
+
     def result(self) -> dict[str, Any] | None:
         """Give the recorded answer, if the call is over."""
         return read_json(self.path("result"))
@@ -50,3 +55,9 @@ def open_claim(state: State, name: str) -> Claim:
     claim = Claim(state, f"{state.generation}-{name}")
     os.makedirs(os.path.dirname(claim.path("lock")), mode=0o700, exist_ok=True)
     return claim
+
+
+def has_claims(state: State) -> bool:
+    """Tell whether a call was made in this generation."""
+    names = os.listdir(os.path.dirname(state.path("claims", "x")))
+    return any(name.startswith(f"{state.generation}-") for name in names)

@@ -5,6 +5,7 @@ A member can be fetched alone by its offset and length. Content that some pack h
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -111,7 +112,9 @@ class Packer:
         self._file = None
 
     def abandon(self) -> None:
-        """Delete the open pack, as when the disk is full."""
+        """Delete what was packed, as when the disk is full."""
+        for pack in self.packs:
+            remove(os.path.join(self._folder, str(pack["sha256"])))
         if self._file is not None:
             remove(self._file.name)
             with suppress(OSError):
@@ -174,14 +177,23 @@ class Packer:
         return f"open-{self._opened}"
 
 
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""It was deleted or replaced meanwhile: by a link, a socket."""
+
+
 def open_regular(path: bytes) -> BinaryIO | None:
-    """Open a regular file without following a link or waiting on a FIFO; None if there is none."""
+    """Open a regular file without following a link or waiting on a FIFO; None if there is none.
+
+    Raises PermissionError for one that cannot be read, and what passes, as too many open files, as it is.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except PermissionError:
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        if error.errno == errno.EIO:
+            raise PermissionError(error.errno, error.strerror, path) from None
         raise
-    except OSError:
-        return None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         return None

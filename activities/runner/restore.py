@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
+import stat
 import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from . import index
 from .capture import read_limits
+from .claims import has_claims
 from .contents import fetch, write_files
 from .failures import RunnerFailure
 from .manifest import read_manifest
@@ -17,6 +19,8 @@ from .published import Published, write_published
 from .rows import Row, is_cache
 from .state import State, locked, open_state
 
+_STAGED = re.compile(r"\.r[0-9]+")
+"""Names of half restored directories: none longer than `workspace`, or the longest paths would not fit."""
 TICK_SECONDS = 0.02
 """Longer than any clock tick of a file system's timestamps: what is written later has another change time."""
 
@@ -32,13 +36,16 @@ class Plan(NamedTuple):
 def restore(request: dict[str, Any]) -> dict[str, Any]:
     """Restore a merged manifest, then make it the newest capture, so that the next one is incremental.
 
-    Raises RunnerFailure `invalid_manifest`, `download` or `corrupt`; the workspace is then untouched.
+    Raises RunnerFailure `invalid_manifest`, `download`, `corrupt`, or `in_use` where calls were made already,
+    as a request that was late would take them back; the workspace is then untouched.
     """
     state, started = open_state(request), time.monotonic()
     header, rows = read_manifest(request["manifest_path"])
-    staging = f"{state.workspace}.restoring-{os.getpid()}"
+    staging = os.path.join(os.path.dirname(state.workspace), f".r{os.getpid()}")
     plan = _plan(os.fsencode(staging), rows, source_only=bool(request.get("source_only")))
     with locked(state.path("captures", "lock")):
+        if has_claims(state):
+            raise RunnerFailure("in_use", "Calls were made in this sandbox: its files are not replaced.")
         _clear(state)
         try:
             os.mkdir(staging, 0o700)
@@ -147,9 +154,9 @@ def _trust(plan: Plan) -> dict[bytes, Row]:
 
 def _clear(state: State) -> None:
     """Delete what earlier restores left: half restored directories, and workspaces that were put aside."""
-    parent, name = os.path.split(state.workspace)
+    parent = os.path.dirname(state.workspace)
     for found in os.listdir(parent):
-        if found.startswith(f"{name}.restoring-"):
+        if _STAGED.fullmatch(found):
             _remove_tree(os.path.join(parent, found))
     for found in os.listdir(state.directory):
         if found.startswith("aside-"):
@@ -157,14 +164,33 @@ def _clear(state: State) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Delete a tree, closed directories included, as package caches have them; what resists stays."""
-    for folder, directories, _ in os.walk(path):
-        for name in directories:
-            whole = os.path.join(folder, name)
-            if not os.path.islink(whole):
-                with suppress(OSError):
-                    os.chmod(whole, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    """Delete a tree however deep, closed directories included, as package caches have them.
+
+    What resists stays: a path that is too long where it lies now.
+    """
+    folders = [path]
+    for folder in folders:
+        with suppress(OSError):
+            folders += _emptied(folder)
+    for folder in reversed(folders):
+        with suppress(OSError):
+            os.rmdir(folder)
+
+
+def _emptied(path: str) -> list[str]:
+    """Delete a directory's files, or what is none, and give its directories."""
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        os.unlink(path)
+        return []
+    os.chmod(path, 0o700)
+    folders: list[str] = []
+    for name in os.listdir(path):
+        whole = os.path.join(path, name)
+        if stat.S_ISDIR(os.lstat(whole).st_mode):
+            folders.append(whole)
+        else:
+            os.unlink(whole)
+    return folders
 
 
 def _swap(state: State, staging: str) -> None:

@@ -14,6 +14,9 @@ from tests.object_store import ObjectStore, object_store
 from tests.runner_box import Box, tree, until
 from tests.runner_store import capture, entries, fill, publish, restore, unpacked, upload
 
+PATH_MAX = 4096
+"""Bytes of a path that Linux takes, with its end."""
+
 
 @pytest.fixture
 def box(tmp_path: Path) -> Box:
@@ -38,7 +41,7 @@ def test_round_trip(box: Box, store: ObjectStore, tmp_path: Path):
     assert uploaded["failed"] == []
     assert tree(other.workspace) == tree(box.workspace)
     assert answer["files"] == taken["changed"]
-    assert not list(other.home.glob("*restoring*"))
+    assert sorted(file.name for file in other.home.iterdir()) == [".nightshift", "workspace"]
 
 
 def test_capture_after_a_restore_is_incremental(box: Box, store: ObjectStore, tmp_path: Path):
@@ -231,15 +234,49 @@ def test_marker_tells_this_sandbox_from_an_older_one(box: Box):
 
 
 def test_restore_moves_an_old_workspace_aside(box: Box, store: ObjectStore, tmp_path: Path):
-    """What was in the workspace is not mixed with what is restored, and is kept aside."""
+    """What was there is kept aside and not mixed with what is restored; a half restore goes, however deep."""
     (box.workspace / "a").write_text("x")
     capture(box)
     pending, _ = upload(box, store)
     other = Box(tmp_path / "other")
     (other.workspace / "mine").write_text("kept")
-    (other.home / "workspace.restoring-1" / "half").mkdir(parents=True)
+    half = str(other.home / ".r1")
+    Path(half).mkdir()
+    for _ in range(1_500):
+        half += "/d"
+        Path(half).mkdir()
     restore(other, store, pending["manifest"])
 
     assert sorted(file.name for file in other.home.iterdir()) == [".nightshift", "workspace"]
     assert [file.name for file in other.workspace.iterdir()] == ["a"]
     assert next(other.state().glob("aside-*/mine")).read_text() == "kept"
+
+
+def test_a_late_restore_takes_nothing_back(box: Box, store: ObjectStore, tmp_path: Path):
+    """Once a call was made in a sandbox, the request of an attempt that was overtaken finds it in use."""
+    (box.workspace / "a").write_text("x")
+    capture(box)
+    pending, _ = upload(box, store)
+    other = Box(tmp_path / "other")
+    restore(other, store, pending["manifest"])
+    other.bash("a", "echo work > a")
+    late = restore(other, store, pending["manifest"])
+
+    assert late["error"]["kind"] == "in_use"
+    assert (other.workspace / "a").read_text() == "work\n"
+
+
+def test_the_longest_path_comes_back(box: Box, store: ObjectStore, tmp_path: Path):
+    """What could be captured can be restored where home has as long a name: nothing on the way is longer."""
+    other = Box(tmp_path / "same")
+    longest = str(box.workspace)
+    while len(longest) < PATH_MAX - 1:
+        longest += "/" + "d" * min(100, PATH_MAX - 2 - len(longest))
+        Path(longest).mkdir()
+    taken = capture(box)
+    pending, _ = upload(box, store)
+    answer = restore(other, store, pending["manifest"])
+
+    assert taken["omitted"] == []
+    assert "error" not in answer
+    assert Path(longest.replace(str(box.workspace), str(other.workspace))).is_dir()
