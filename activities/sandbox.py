@@ -107,11 +107,12 @@ class Sandboxes(ports.Sandboxes):
         found = await self._workspace.ship(sandbox)
         if int(found["free_bytes"]) < MIN_FREE_BYTES:
             raise invalid_template(f"it has only {found['free_bytes']} bytes of free disk", "a larger disk")
-        sandbox = sandbox.model_copy(update={"home": found["home"], "workspace": found["workspace"]})
+        known = {name: found[name] for name in ("home", "workspace", "identity")}
+        sandbox = sandbox.model_copy(update=known)
         if request.restore_point is not None:
             async with telling(request):
                 await self._restorer.restore(sandbox, request.restore_point, source_only=request.source_only)
-        await self._rows.note(row, state="live", home=sandbox.home, workspace=sandbox.workspace)
+        await self._rows.note(row, state="live", **known)
         return sandbox
 
     @override

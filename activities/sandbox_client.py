@@ -36,8 +36,10 @@ GRACE: Final = timedelta(seconds=30)
 """How much longer than the command itself the SDK is waited for before it counts as hung."""
 MARGIN: Final = timedelta(minutes=5)
 """The session outlives a command by at least this, so that no timeout pauses it midway."""
-MAX_ATTEMPTS: Final = 4
-"""Attempts of an activity after which an unreachable sandbox counts as lost."""
+MAX_SILENCES: Final = 4
+"""How often a sandbox leaves an activity without an answer until it counts as lost."""
+MAX_KEPT: Final = 1_000
+"""Activities whose silences are counted; beyond it they begin anew."""
 CREATION_SPACING: Final = timedelta(seconds=0.2)
 """What lies at least between two creations of this worker: E2B allows 5 a second, and says 429 beyond."""
 
@@ -80,6 +82,7 @@ class SandboxClient:
         self._handles: dict[str, _Handle] = {}
         self._api = _api_params(settings)
         self._creations = Pace(CREATION_SPACING)
+        self._silences: dict[tuple[str, str], int] = {}
 
     async def create(self, key: str, *, metadata: dict[str, str]) -> str:
         """Create a sandbox once per key and give its id; creations follow one another at a distance."""
@@ -271,14 +274,29 @@ class SandboxClient:
             return classify(probe)
         if not running:
             return lost(sandbox_id, "it stopped while it was used")
-        if _attempt() >= MAX_ATTEMPTS:
-            return lost(sandbox_id, "it is said to run but does not answer")
-        told = f"Sandbox {sandbox_id} does not answer; it is asked again."
-        return ApplicationError(told, type=FailureType.RETRYABLE)
+        return self.silent(sandbox_id, "it is said to run but does not answer")
+
+    def silent(self, sandbox_id: str, told: str) -> ApplicationError:
+        """Judge a running sandbox that did not answer: retried, and lost once an activity met it so often.
+
+        What failed for another reason does not count; each worker counts what it met itself.
+        """
+        asker = (sandbox_id, _asker())
+        times = self._silences.pop(asker, 0) + 1
+        if times >= MAX_SILENCES:
+            return lost(sandbox_id, told)
+        if len(self._silences) >= MAX_KEPT:
+            self._silences.clear()
+        self._silences[asker] = times
+        text = f"Sandbox {sandbox_id}: {told}; it is asked again."
+        return ApplicationError(text, type=FailureType.RETRYABLE)
 
 
-def _attempt() -> int:
-    return activity.info().attempt if activity.in_activity() else 1
+def _asker() -> str:
+    if not activity.in_activity():
+        return ""
+    info = activity.info()
+    return f"{info.workflow_run_id} {info.activity_id}"
 
 
 def _api_params(settings: Settings) -> ApiParams:

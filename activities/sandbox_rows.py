@@ -28,7 +28,7 @@ class SandboxRow(NamedTuple):
     state: str
     """creating, live, paused, doomed, gone."""
     details: dict[str, Any]
-    """home, workspace, run_ends, nonce of a planned pause, attempt, strays (other ids to be killed)."""
+    """home, workspace, identity, run_ends, nonce of a planned pause, attempt, strays (to be killed)."""
 
     @property
     def reference(self) -> SandboxRef:
@@ -39,6 +39,7 @@ class SandboxRow(NamedTuple):
             home=str(self.details.get("home", "")),
             workspace=str(self.details.get("workspace", "")),
             run_ends=self.run_ends,
+            identity=str(self.details.get("identity", "")),
         )
 
     @property

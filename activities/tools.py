@@ -66,6 +66,10 @@ _INTERRUPTED: Final = (
     "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
     "effect. Look at the files and processes before you repeat it."
 )
+_CUT_OFF: Final = (
+    "Interrupted: {why}. What ran was stopped, and it may have done part of its work. Look at the files and "
+    "processes before you repeat it."
+)
 
 
 class Tools(ports.Tools):
@@ -146,6 +150,9 @@ class Tools(ports.Tools):
         except RunnerFault as fault:
             if fault.non_retryable:
                 raise
+            if fault.begun:
+                text = _CUT_OFF.format(why=fault.message)
+                return Result(text, is_error=True, interrupted=True, uncaptured=True)
             why = _DISK_FULL if fault.kind == "disk_full" else fault.message
             return Result(f"The sandbox could not do it: {why}", is_error=True)
 
@@ -198,6 +205,8 @@ class Tools(ports.Tools):
             "timeout_seconds": seconds,
             "environment": {"PORT": DEFAULT_PORT},
             "capture": request.capture,
+            "identity": request.sandbox.identity,
+            "again": activity.info().attempt > 1,
             **self._captures.fields(request.sandbox),
         }
         within = timedelta(seconds=seconds + CAPTURE_SECONDS)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from temporalio.exceptions import ApplicationError
 
 from activities.failures import DiskFull
-from activities.sandbox_client import SandboxClient
+from activities.sandbox_client import Output, SandboxClient
 from workflows.errors import FailureType
 from workflows.files import SandboxRef
 
@@ -37,12 +37,14 @@ _RUNNER_MISSING: Final = 66
 class RunnerFault(ApplicationError):
     """The runner answered that it could not do what was asked."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, *, begun: bool = False) -> None:
         passing = kind in _PASSING
         fault = FailureType.RETRYABLE if passing else "RunnerFault"
         super().__init__(f"{message} ({kind})", type=fault, non_retryable=not passing)
         self.kind = kind
         """The runner's name of the fault."""
+        self.begun = begun
+        """A part of what was asked may have taken effect."""
 
 
 class Workspace:
@@ -73,7 +75,22 @@ class Workspace:
         if output.exit_code == _RUNNER_MISSING:
             await self.ship(sandbox)
             return await self.ask(sandbox, command, payload, within=within)
-        return _answer(command, output.stdout, output.stderr, output.exit_code)
+        return self._read(sandbox, command, output)
+
+    def _read(self, sandbox: SandboxRef, command: str, output: Output) -> Answer:
+        """Read the last line of what the runner printed; a sandbox whose runner never answers is lost."""
+        lines = output.stdout.strip().splitlines()
+        try:
+            answer: Answer = json.loads(lines[-1]) if lines else {}
+        except ValueError:
+            answer = {}
+        if not answer:
+            said = f"(exit code {output.exit_code}): {output.stderr[-500:]!r}"
+            raise self.client.silent(sandbox.sandbox_id, f"its runner gave no answer to {command!r} {said}")
+        if fault := answer.get("error"):
+            kind, message = str(fault.get("kind")), str(fault.get("message"))
+            raise RunnerFault(kind, message, begun=bool(fault.get("begun")))
+        return answer
 
     async def _hand_over(self, sandbox: SandboxRef, command: str, request: str) -> str:
         """Put a request into the sandbox and give the line that runs it, with it inside on a full disk."""
@@ -123,20 +140,3 @@ class Workspace:
             f"exec 3< <(printf %s {shlex.quote(request)}) && "
             f"exec python3 -I -S {runner} {shlex.quote(command)} <&3 3<&-"
         )
-
-
-def _answer(command: str, stdout: str, stderr: str, exit_code: int) -> Answer:
-    """Read the last line of what the runner printed."""
-    lines = stdout.strip().splitlines()
-    try:
-        answer: Answer = json.loads(lines[-1]) if lines else {}
-    except ValueError:
-        answer = {}
-    if not answer:
-        raise ApplicationError(
-            f"The runner gave no answer to {command!r} (exit code {exit_code}): {stderr[-500:]!r}",
-            type=FailureType.RETRYABLE,
-        )
-    if fault := answer.get("error"):
-        raise RunnerFault(str(fault.get("kind")), str(fault.get("message")))
-    return answer

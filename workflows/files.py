@@ -19,6 +19,8 @@ class SandboxRef(Payload):
     """Absolute real path of the workspace in the sandbox."""
     run_ends: datetime | None = None
     """When the provider ends its longest continuous run, unless it is paused and resumed before."""
+    identity: str = ""
+    """Of the runner's folder in it: one that was deleted and made anew has forgotten what ran."""
 
 
 class CreateSandbox(Payload):

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import Any, Generator
+from contextlib import contextmanager, suppress
+from typing import Any, Callable, ContextManager, Generator
 
 from . import reserve
 from .claims import Claim, open_claim
 from .dispatch import answer
-from .failures import RunnerFailure
+from .failures import RunnerFailure, describe_os_error
 from .outcomes import Refusal, outcome
-from .state import State, locked, open_state
+from .state import State, identity, locked, open_state
 
 MAX_RUNNING = 10
 """Background commands that an answer names."""
+FORGOTTEN = (
+    "The call was interrupted, and nobody knows what it did: the folder ~/.nightshift was deleted "
+    "meanwhile. Look at the files and processes before you repeat it, and leave that folder alone."
+)
+Room = Callable[[State], ContextManager[None]]
 
 
 def call(request: dict[str, Any]) -> dict[str, Any]:
     """Run a tool at most once; a second caller waits for the first and gets the same answer.
 
     A first caller that names `inline` gets with it what `pending` answers: it is spared the question.
+    One that comes `again` and finds another `identity` than its own has been forgotten, with what it began.
+
+    Raises RunnerFailure; `begun` tells that a part of the call may have taken effect.
     """
     state = open_state(request)
     room = reserve.given if request.get("tool") == "bash" else _untouched
@@ -30,14 +38,45 @@ def call(request: dict[str, Any]) -> dict[str, Any]:
         recorded = claim.result()
         if recorded is not None:
             return recorded
-        with room(state):
-            result = _run(claim, request)
-        result["running"] = _running(state)
-        if request.get("capture", True) and result["status"] != "refused":
-            result.update(_capture(request))
-        with room(state):
-            claim.record(result)
+        try:
+            result = _make(claim, request, room)
+        except (RunnerFailure, OSError) as error:
+            if not claim.has_begun:
+                raise
+            raise _cut_off(claim, error) from None
         return {**result, "pending": _pending(request)} if "inline" in request else result
+
+
+def _make(claim: Claim, request: dict[str, Any], room: Room) -> dict[str, Any]:
+    """Run the tool, capture what it changed, keep the answer."""
+    with room(claim.state):
+        result = outcome("interrupted", FORGOTTEN) if _is_forgotten(claim, request) else _run(claim, request)
+    result["running"] = _running(claim.state)
+    if request.get("capture", True) and result["status"] != "refused":
+        result.update(_capture(request))
+    with room(claim.state):
+        claim.record(result)
+    return result
+
+
+def _is_forgotten(claim: Claim, request: dict[str, Any]) -> bool:
+    """Tell whether an earlier attempt may have run, and its claim was deleted with all the others."""
+    known = request.get("identity")
+    return bool(request.get("again") and known and known != identity(claim.state))
+
+
+def _cut_off(claim: Claim, error: RunnerFailure | OSError) -> RunnerFailure:
+    """End what a call began whose answer cannot be kept: nobody would know that it runs."""
+    from . import groups
+
+    group = groups.recorded(claim.path("pid"), mark=claim.mark)
+    if group is not None and not os.path.isfile(claim.path("exit")):
+        with suppress(RunnerFailure, OSError):
+            groups.kill(group)
+    if isinstance(error, RunnerFailure):
+        return RunnerFailure(error.kind, str(error), begun=True)
+    told = describe_os_error(error)
+    return RunnerFailure(told["kind"], told["message"], begun=True)
 
 
 @contextmanager

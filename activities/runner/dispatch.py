@@ -31,7 +31,8 @@ def answer(command: str, request: dict[str, Any]) -> dict[str, Any]:
     try:
         return _function(command)(request)
     except RunnerFailure as failure:
-        return {"error": {"kind": failure.kind, "message": str(failure)}}
+        begun = {"begun": True} if failure.begun else {}
+        return {"error": {"kind": failure.kind, "message": str(failure), **begun}}
     except OSError as error:
         return {"error": describe_os_error(error)}
     except KeyError as error:

@@ -6,11 +6,15 @@ import errno
 
 
 class RunnerFailure(Exception):
-    """The command cannot be done; `kind` is for the worker, the message for a person."""
+    """The command cannot be done; `kind` is for the worker, the message for a person.
 
-    def __init__(self, kind: str, message: str) -> None:
+    `begun`: a part of it may have taken effect, so that it must not be called undone.
+    """
+
+    def __init__(self, kind: str, message: str, *, begun: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
+        self.begun = begun
 
 
 _KINDS = {

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from .bytecode import unpack
-from .state import open_state
+from .state import identity, open_state
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
@@ -23,5 +23,6 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "git": shutil.which("git") is not None,
         "free_bytes": disk.f_bavail * disk.f_frsize,
         "home": state.home,
+        "identity": identity(state),
         "workspace": os.path.realpath(state.workspace),
     }

@@ -53,6 +53,14 @@ def open_state(request: dict[str, Any]) -> State:
     return state
 
 
+def identity(state: State) -> str:
+    """Name this state directory; one that was deleted and made anew has another name."""
+    path = state.path("identity")
+    if not read_text(path):
+        write_atomic(path, os.urandom(6).hex().encode())
+    return read_text(path)
+
+
 def write_atomic(path: str, data: bytes) -> None:
     """Replace a file in one step, so that a reader or a crash sees the old or the new one."""
     temporary = f"{path}.{os.getpid()}.tmp"

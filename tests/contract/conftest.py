@@ -6,7 +6,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -163,12 +163,14 @@ class Bench:
             )
 
     async def run(
-        self, sandbox: SandboxRef, head: int, use: str, tool: str, *, refuse: str = ""
+        self, sandbox: SandboxRef, head: int, use: str, tool: str, *, refuse: str = "", attempt: int = 1
     ) -> ToolOutcome:
         """Run a tool call of a reply as the workflow does."""
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, attempt=attempt)
         call = ToolCall(tool_use_id=use, tool=tool, label=tool, changing=is_changing(tool))
         request = ToolRun(build_id=self.build_id, head=head, call=call, sandbox=sandbox, refuse=refuse)
-        return await ActivityEnvironment().run(self.tools.run_tool, request)
+        return await environment.run(self.tools.run_tool, request)
 
     async def use(self, sandbox: SandboxRef, tool: str, given: object) -> ToolOutcome:
         """Run one fresh tool call."""

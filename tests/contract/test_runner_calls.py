@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from activities.runner import groups
 from tests.runner_box import Box, finish, until
+
+FORGET = "rm -r ~/.nightshift/claims ~/.nightshift/identity"
 
 
 @pytest.fixture
@@ -273,3 +276,48 @@ def alive(pid: str) -> bool:
     except FileNotFoundError:
         return False
     return state[0] not in "ZX"
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_call_whose_end_cannot_be_noted_is_said_to_have_begun(box: Box, seconds: int):
+    """What ran may not be called undone, or it would be run again; what runs on unnoticed is stopped."""
+    command = f'echo $$ > pid; mkdir "${groups.MARK}/exit"; exec sleep {seconds}'
+    answer = box.bash("a", command, given={"background": seconds > 0})
+    again = box.bash("a", command)
+
+    assert answer["error"]["begun"]
+    assert again["error"]["begun"]
+    assert not alive(lines(box.workspace / "pid")[0])
+
+
+def test_a_call_that_did_not_begin_is_not_said_to_have_begun(box: Box):
+    """Only what may have taken effect is looked at before it is made again."""
+    box.state("claims", "1-a", "output").mkdir(parents=True)
+    answer = box.bash("a", "echo x >> ran")
+
+    assert "begun" not in answer["error"]
+    assert lines(box.workspace / "ran") == []
+
+
+def test_a_call_that_was_forgotten_is_not_run_again(box: Box):
+    """A command may delete its own claim with the runner's folder: who asks again is told, nothing is run."""
+    identity = box.run("probe")["identity"]
+    dying = box.begin("call", claim="a", tool="bash", input={"command": f"echo x >> ran; {FORGET}; sleep 60"})
+    until(lambda: lines(box.workspace / "ran") and not box.state("identity").exists())
+    dying.kill()
+    dying.communicate()
+    again = box.bash("a", "echo x >> ran", identity=identity, again=True)
+    other = box.bash("b", "echo y >> ran", identity=identity)
+
+    assert (again["status"], other["status"]) == ("interrupted", "done")
+    assert ".nightshift" in again["text"]
+    assert lines(box.workspace / "ran") == ["x", "y"]
+
+
+def test_a_call_that_never_arrived_is_run_when_it_is_asked_again(box: Box):
+    """An attempt that died before it reached the sandbox has run nothing."""
+    identity = box.run("probe")["identity"]
+    answer = box.bash("a", "echo x >> ran", identity=identity, again=True)
+
+    assert answer["status"] == "done"
+    assert lines(box.workspace / "ran") == ["x"]

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from temporalio.exceptions import ApplicationError
 
 from activities.progress import Progress
+from activities.sandbox_client import MAX_SILENCES
 from activities.screenshots import Screenshots, find_browser
 from activities.tables import documents, phases
 from activities.tools import Tools
@@ -121,6 +122,46 @@ async def test_a_call_begun_in_a_lost_sandbox_is_interrupted(bench: Bench):
     assert outcome.is_error
     assert "may or may not" in outcome.preview
     assert (await bench.bash(again, "ls -A")).preview.strip() == "(no output)"
+
+
+async def test_a_command_whose_end_cannot_be_noted_is_interrupted(bench: Bench):
+    """Its result never reads as if it had not been made, and its changes are yet to be captured."""
+    sandbox = await bench.create()
+
+    outcome = await bench.bash(sandbox, 'echo x > ran; mkdir "$NIGHTSHIFT_CLAIM/exit"')
+
+    assert (True, True, True) == (outcome.is_error, outcome.interrupted, outcome.uncaptured)
+    assert "may have done part" in outcome.preview
+
+
+async def test_a_command_that_deleted_its_claim_is_not_run_twice(bench: Bench):
+    """An attempt whose answer was lost, in a sandbox that forgot it: the next one is told so."""
+    sandbox = await bench.create()
+    command = "echo x >> ~/ran; rm -rf ~/.nightshift; kill -9 $PPID"
+    head = await bench.reply(("t1", "bash", {"command": command}))
+    with pytest.raises(ApplicationError, match="gave no answer"):
+        await bench.run(sandbox, head, "t1", "bash")
+
+    outcome = await bench.run(sandbox, head, "t1", "bash", attempt=2)
+
+    assert outcome.interrupted
+    assert (await bench.bash(sandbox, "wc -l < ~/ran")).preview.strip() == "1"
+
+
+async def test_a_sandbox_whose_runner_never_answers_is_lost(bench: Bench):
+    """What the model broke, a fresh sandbox mends: the build neither hangs nor ends."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "echo exit >> ~/.profile")
+    head = await bench.reply(("t1", "bash", {"command": "true"}))
+
+    failures = []
+    while len(failures) < MAX_SILENCES:
+        with pytest.raises(ApplicationError) as caught:
+            await bench.run(sandbox, head, "t1", "bash")
+        failures.append(caught.value.type)
+
+    assert [FailureType.RETRYABLE] * (MAX_SILENCES - 1) + [FailureType.SANDBOX_LOST] == failures
+    assert "gave no answer" in str(caught.value)
 
 
 async def test_a_dead_sandbox_is_a_loss_and_no_result(bench: Bench):
