@@ -38,6 +38,15 @@ class NewRestorePoint(NamedTuple):
     """Digest of each pack that the manifest names, and its length in bytes (0: known from before)."""
 
 
+class Last(NamedTuple):
+    """The newest restore point of a sandbox."""
+
+    id: int | None
+    """Its row; none while there is none."""
+    number: int
+    """Of its capture, or more; 0 while there is none."""
+
+
 class RestorePoints:
     """The tables restore_points and restore_point_packs."""
 
@@ -52,8 +61,8 @@ class RestorePoints:
                 found = await _first(connection, restore_points.c.id == request.parent)
         return found
 
-    async def last(self, request: TakeSnapshot) -> int | None:
-        """Give the newest restore point of the sandbox by its row id; none while it has none."""
+    async def last(self, request: TakeSnapshot) -> Last:
+        """Give the newest restore point of the sandbox."""
         async with self._engine.connect() as connection:
             return await _last(connection, request)
 
@@ -68,7 +77,7 @@ class RestorePoints:
                 raise lost(request.sandbox.sandbox_id, "a newer sandbox has taken over")
             if found := await _first(connection, restore_points.c.key == new.key):
                 return found
-            if await _last(connection, request) != after:
+            if (await _last(connection, request)).id != after:
                 text = "Another attempt has saved these files meanwhile; it is looked at again."
                 raise ApplicationError(text, type=FailureType.RETRYABLE)
             await _hold_parent(connection, new.parent)
@@ -109,9 +118,9 @@ class RestorePoints:
             return {row.sha256: row.bytes for row in await connection.execute(query)}
 
 
-async def _last(connection: AsyncConnection, request: TakeSnapshot) -> int | None:
-    query = select(func.max(restore_points.c.id)).where(_of_sandbox(request))
-    return (await connection.execute(query)).scalar_one()
+async def _last(connection: AsyncConnection, request: TakeSnapshot) -> Last:
+    columns = func.max(restore_points.c.id), func.coalesce(func.max(restore_points.c.number), 0)
+    return Last(*(await connection.execute(select(*columns).where(_of_sandbox(request)))).one())
 
 
 def _of_sandbox(request: TakeSnapshot) -> Any:
@@ -142,9 +151,8 @@ async def _hold_parent(connection: AsyncConnection, parent: int | None) -> None:
 
 
 async def _insert(connection: AsyncConnection, request: TakeSnapshot, new: NewRestorePoint) -> int:
-    last = select(func.coalesce(func.max(restore_points.c.number), 0)).where(_of_sandbox(request))
     # A runner whose state was deleted counts from one again; the row's number still grows.
-    number = max(new.number, (await connection.execute(last)).scalar_one() + 1)
+    number = max(new.number, (await _last(connection, request)).number + 1)
     values = {
         "build_id": request.build_id,
         "project": request.project,

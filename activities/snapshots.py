@@ -77,7 +77,7 @@ class Snapshots(ports.Snapshots):
 
     async def _take(self, request: TakeSnapshot) -> RestorePoint:
         last = await self._points.last(request)
-        pending = await self._pending(request)
+        pending = await self._pending(request, last.number)
         if not pending.number and (newest := await self._points.newest(request)):
             return newest
         point = await self._points.by_key(request.project, _key(request, pending))
@@ -85,18 +85,23 @@ class Snapshots(ports.Snapshots):
             # Before anything is looked for or put: the sweep spares what was noted lately.
             await self._stored.note(packs=pending.packs, manifest=_key(request, pending))
             await self._upload(request, pending)
-            point = await self._publish(request, pending, last)
+            point = await self._publish(request, pending, last.id)
         self._captures.commit(request.sandbox, number=pending.number, key=point.key, sha256=pending.sha256)
         return point
 
-    async def _pending(self, request: TakeSnapshot) -> Pending:
-        """Tell what waits; a first snapshot of nothing is scanned, as each build has a restore point."""
-        told = self._captures.take(request.sandbox, least=request.captured)
+    async def _pending(self, request: TakeSnapshot, saved: int) -> Pending:
+        """Tell what waits; a first snapshot of nothing is scanned, as each build has a restore point.
+
+        `saved`: the newest capture that is a restore point; what this worker remembers may be older.
+        """
+        told = self._captures.take(request.sandbox, least=max(request.captured, saved))
         if request.full_scan or request.recapture or self._captures.whole:
             carried = await self._dead.choose(request) if request.full_scan else ()
             await self._capture(request, full_scan=request.full_scan, carried=carried)
             told = None
-        pending = read_pending(told) if told else await self._ask_pending(request)
+        pending = read_pending(told) if told else None
+        if pending is None or 0 < pending.number <= saved:
+            pending = await self._ask_pending(request)
         if pending.number or await self._points.newest(request):
             return pending
         await self._capture(request, full_scan=True)

@@ -118,7 +118,7 @@ async def test_a_full_disk_stops_no_build_and_touches_no_restore_point(small: Be
     filled = await small.bash(sandbox, FILL)
     request = {"turn": 2, "recapture": filled.uncaptured}
     failures = [await _failure(small, sandbox, request | {"full_scan": whole}) for whole in (False, True)]
-    newest = await small.points.last(_asked(small, sandbox))
+    newest = (await small.points.last(_asked(small, sandbox))).id
     await ActivityEnvironment().run(small.sandboxes.pause_sandbox, small.step(sandbox))
     found = await ActivityEnvironment().run(small.sandboxes.connect_sandbox, small.step(sandbox))
     removed = await small.bash(sandbox, "rm -f big rest; echo removed > removed")

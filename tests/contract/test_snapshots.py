@@ -343,6 +343,21 @@ async def test_a_runner_whose_state_was_deleted_saves_all_the_same(bench: Bench,
     assert before == await listing(bench, again)
 
 
+async def test_a_worker_that_remembers_an_older_capture_saves_the_newest(bench: Bench):
+    """What another worker saved meanwhile is not taken back, as by a hint that nobody contradicted."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "echo one > file")
+    other = replace(bench, captures=Captures())
+    other = replace(other, snapshots=made_of(other), tools=tools_of(other))
+    await other.bash(sandbox, "echo two > file")
+    newest = await other.snapshot(sandbox, full_scan=True)
+
+    found = await bench.snapshot(sandbox, parent=newest.restore_point)
+
+    assert newest.restore_point == found.restore_point
+    assert 1 == await rows_of(bench)
+
+
 def lying(bench: Bench, lie: Callable[[bytes], bytes]) -> Bench:
     """A sandbox whose manifests arrive otherwise than its files are, with the sum to match."""
 
