@@ -129,7 +129,9 @@ class Course:
         for built in self._builds:
             _say(built, list(judge_requests(built.rows, journal)))
         async with self._engine.connect() as connection:
-            _say(self._builds[-1], await left_over(self._parts, self._client, connection, self._builds))
+            others = self._faults.counts["sandbox: other_id"]
+            left = await left_over(self._parts, self._client, connection, self._builds, others=others)
+        _say(self._builds[-1], [*left, *self._steerer.problems()])
 
 
 def _judge_end(built: Built, alone: Tree | None) -> list[str]:

@@ -24,30 +24,46 @@ OPEN = {
     "sandboxes of which strays are left": """SELECT sandbox_id FROM sandboxes
         WHERE jsonb_array_length(coalesce(details -> 'strays', '[]')) > 0""",
 }
+MOST_STRAYS = 2
+"""And a tenth of all: those over which a worker died, or whose kill met a fault."""
 
 
 async def left_over(
-    parts: Parts, client: Client, connection: AsyncConnection, builds: Sequence[Built]
+    parts: Parts, client: Client, connection: AsyncConnection, builds: Sequence[Built], *, others: int
 ) -> list[str]:
-    """Say what is left after a round of the janitor, the previews of finished builds being killed."""
+    """Say what is left after a round of the janitor, but the previews of finished builds.
+
+    `others`: how often a connect was answered with another sandbox.
+    """
     await client.execute_workflow("JanitorWorkflow", id="chaos-janitor", task_queue=TASK_QUEUE)
     said: list[str] = []
     for what, query in OPEN.items():
         if found := [row[0] for row in await connection.execute(text(query))]:
             said.append(f"{what}: {found}")
     previews = {built.result.sandbox_id for built in builds if built.result}
-    pages = AsyncSandbox.list(limit=100, **provider(parts))
-    while pages.has_next:
-        said += [
-            f"the provider has sandbox {each.sandbox_id} ({each.state}, {each.metadata})"
-            for each in await pages.next_items()
-            if each.sandbox_id not in previews and was_asked_for(parts, each.sandbox_id)
-        ]
+    left, strays = await _sandboxes(parts, previews)
+    said += left
+    if strays > MOST_STRAYS + others / 10:
+        said.append(f"the provider has {strays} sandboxes that {others} connects were answered with")
     said += [
         f"workflow {each.id} ({each.workflow_type}) runs"
         async for each in client.list_workflows("ExecutionStatus = 'Running'")
     ]
     return said
+
+
+async def _sandboxes(parts: Parts, previews: set[str]) -> tuple[list[str], int]:
+    """Name the provider's sandboxes that we asked for and that are no previews, and count the others."""
+    said: list[str] = []
+    strays = 0
+    pages = AsyncSandbox.list(limit=100, **provider(parts))
+    while pages.has_next:
+        for each in await pages.next_items():
+            if not was_asked_for(parts, each.sandbox_id):
+                strays += 1
+            elif each.sandbox_id not in previews:
+                said.append(f"the provider has sandbox {each.sandbox_id} ({each.state}, {each.metadata})")
+    return said, strays
 
 
 def was_asked_for(parts: Parts, sandbox_id: str) -> bool:

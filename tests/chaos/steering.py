@@ -65,6 +65,11 @@ class Steerer:
                 with suppress(_Over):
                     await self._steer(kind, luck.choice(running), luck)
 
+    def problems(self) -> list[str]:
+        """Say whether rewinds fail; a build that ends, or whose point is pruned, may refuse one."""
+        refused, done = self.counts["rewinds refused"], self.counts["rewound"]
+        return [f"{refused} rewinds were refused and {done} made"] if refused > 2 + done else []
+
     async def _until_kills(self, number: int) -> bool:
         """Wait for so many kills; false once there will be none."""
         while len(self.killer.kills) < number and not self.killer.is_done:
