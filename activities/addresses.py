@@ -57,9 +57,15 @@ def web_address(text: str) -> str:
     """The address of an HTTP service, its login quoted."""
     usual = "https://HOST or http://HOST:PORT"
     address = _checked(text, schemes=("http", "https"), usual=usual)
-    if not urlsplit(address).hostname:
+    if not re.fullmatch(r"[\w.:%~-]+", urlsplit(address).hostname or ""):
         raise ValueError(f"write it as {usual}")
     return address
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """The host of an HTTP service, and its port: where none is written, the one of its scheme."""
+    parts = urlsplit(web_address(text))
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def key(text: str) -> str:
