@@ -3,7 +3,6 @@
 What is raised is a ValueError whose text holds no part of the value.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -137,14 +136,3 @@ def _checked(text: str, *, schemes: tuple[str, ...], usual: str) -> str:
 def _quoted(word: str) -> str:
     """The word with every odd character quoted; what is quoted already stays."""
     return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(word, safe="%", errors="surrogateescape"))
-
-
-def is_private(endpoint: str) -> bool:
-    """Tell whether an address is of this machine or its networks, out of a cloud sandbox's reach."""
-    try:
-        host = urlsplit(endpoint).hostname or ""
-        if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-            return True
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False
