@@ -14,7 +14,7 @@ import aioboto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from activities.addresses import is_private
+from activities.reach import is_private
 from activities.settings import Settings
 
 PRESIGNED_SECONDS = 900
@@ -70,7 +70,7 @@ class Objects:
             objects = cls(
                 client,
                 bucket=settings.project_snapshot_bucket,
-                is_private=is_private(settings.aws_endpoint_url_s3),
+                is_private=await is_private(settings.aws_endpoint_url_s3),
             )
             await objects.ensure_bucket(settings.aws_region)
             yield objects

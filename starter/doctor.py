@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from activities.addresses import is_private
+from activities.reach import Resolve, is_private, resolve
 from activities.wrong_settings import WrongSettings
 from starter.attach import ROOT, data_directory
 from starter.health import check_settings
@@ -25,7 +25,7 @@ async def doctor(_: Namespace, console: Console) -> int:
     """Print each part, and the settings that no part's line tells of; 0 when all that is set can be used."""
     parts = await survey(ROOT, data=data_directory())
     console.print(stack_table(parts))
-    if is_relayed(parts):
+    if await is_relayed(parts):
         console.print(RELAYED, markup=False, soft_wrap=True)
     wrong = _wrong_settings([part for part in parts if part.kind == "real"])
     for line in wrong:
@@ -33,11 +33,13 @@ async def doctor(_: Namespace, console: Console) -> int:
     return 0 if not wrong and all(part.healthy for part in parts if part.kind == "real") else 1
 
 
-def is_relayed(parts: Sequence[PartStatus]) -> bool:
+async def is_relayed(parts: Sequence[PartStatus], *, resolve: Resolve = resolve) -> bool:
     """Tell whether a real sandbox and a store out of its reach are used together."""
     kinds = {part.name: part.kind for part in parts}
+    if kinds[Part.SANDBOX] != "real":
+        return False
     endpoint = outside_environment(ROOT).get("AWS_ENDPOINT_URL_S3", "")
-    return kinds[Part.SANDBOX] == "real" and (kinds[Part.S3] == "stand-in" or is_private(endpoint))
+    return kinds[Part.S3] == "stand-in" or await is_private(endpoint, resolve=resolve)
 
 
 def _wrong_settings(real: Sequence[PartStatus]) -> list[str]:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from starter.local import postgres, redis, s3, stand_ins, temporal
 from starter.local.claim import Claim, claim, is_owned, running_parts
@@ -31,6 +30,7 @@ from starter.local.ports import Ports
 from starter.local.probe import address_of, probe
 from starter.local.supervisor import Supervisor
 from starter.local.survey import look_at
+from starter.local.upload_hosts import SETTING, upload_host
 
 STARTERS: Mapping[Part, Callable[[Ground], Awaitable[Started]]] = {
     Part.POSTGRES: postgres.start,
@@ -141,7 +141,7 @@ async def _give_up(claimed: Claim, supervisor: Supervisor | None) -> None:
 def _upload_hosts(needed: frozenset[Part], ports: Ports, outside: Mapping[str, str]) -> str:
     if Part.S3 in needed:
         return f"127.0.0.1:{ports.claim(Part.S3)}"
-    return urlsplit(outside.get("AWS_ENDPOINT_URL_S3", "")).netloc.rpartition("@")[2]
+    return upload_host(outside.get(SETTING, "")) if Part.SANDBOX in needed else ""
 
 
 async def _start(part: Part, ground: Ground) -> Started:

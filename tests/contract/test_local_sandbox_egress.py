@@ -1,5 +1,7 @@
 """The policy of the local sandbox's forward proxy, apart from any network."""
 
+import ipaddress
+
 import pytest
 
 from starter.local.sandbox.egress import Egress, EgressRefusedError, is_public, parse_head, parse_upload_hosts
@@ -17,11 +19,22 @@ def test_public_addresses_are_allowed(address: str):
         *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),  # noqa: S104 -- an address to refuse
         *("224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1"),
         *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::"),
+        *("64:ff9b:1::a00:1", "::127.0.0.1", "fec0::1"),
+        *("168.63.129.16", "::ffff:168.63.129.16", "192.0.0.192"),
     ],
 )
 def test_all_other_addresses_are_refused(address: str):
-    """Loopback, private, link-local, shared, multicast and translated addresses are not public."""
+    """Loopback, private, link-local, shared, multicast, translated and platform addresses are not public."""
     assert not is_public(address)
+
+
+@pytest.mark.parametrize("host", ["8.8.4.9", "::ffff:8.8.4.9", "2606:4700::9"])
+async def test_the_networks_of_the_machine_are_refused_however_public_they_look(host: str):
+    """A neighbour on this machine's network is refused before anything is connected to."""
+    networks = [ipaddress.ip_network("8.8.4.0/24"), ipaddress.ip_network("2606:4700::/64")]
+
+    with pytest.raises(EgressRefusedError, match="is on a network of this machine"):
+        await Egress(networks=lambda: networks).connect(host, 9, internet=True)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "2130706433", "0x7f.1", "[::1]", "::1"])

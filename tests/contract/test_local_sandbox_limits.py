@@ -9,6 +9,11 @@ from tests.sandbox_server import SandboxServer, eventually, server_of
 
 LIMITS = ("--memory-mb", "150", "--processes", "40", "--disk-mb", "20")
 HOG = "python3 -c 'held = []\nwhile True: held.append(bytes(range(256)) * 40_000)'"
+HIDDEN = """python3 -c '
+import ctypes, time
+ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE: nobody looks into its memory
+held = bytes(range(256)) * 1_500_000
+time.sleep(5)'"""
 CROWD = "for n in $(seq 200); do sleep 60 & done; wait"
 
 
@@ -34,6 +39,37 @@ async def test_the_largest_is_killed_for_its_memory(sandbox: AsyncSandbox):
 
     assert (-1, "signal: killed") == (raised.value.exit_code, raised.value.error)
     assert [bystander.pid] == [process.pid for process in await sandbox.commands.list()]
+
+
+async def test_who_hides_its_memory_is_killed_for_it_too(sandbox: AsyncSandbox):
+    """A process that lets nobody look into it does not escape."""
+    with pytest.raises(CommandExitException) as raised:
+        await sandbox.commands.run(f"exec {HIDDEN}")
+
+    assert (-1, "signal: killed") == (raised.value.exit_code, raised.value.error)
+
+
+async def test_shared_memory_ends_at_half_of_the_memory(sandbox: AsyncSandbox):
+    """Files in /dev/shm are memory that no process has: there is room for some, and no more."""
+    fitting = await sandbox.commands.run(
+        "cd /dev/shm; for n in 1 2 3; do head -c 19000000 /dev/zero > $n; done"
+    )
+    full = await sandbox.commands.run(
+        "cd /dev/shm; for n in 4 5 6 7 8 9; do head -c 19000000 /dev/zero > $n; done; du -sb . | cut -f1"
+    )
+
+    assert "" == fitting.stderr
+    assert "No space left on device" in full.stderr
+    assert 57_000_000 <= int(full.stdout) <= 75 << 20
+
+
+async def test_no_other_place_is_memory(sandbox: AsyncSandbox):
+    """Each file system in memory has a size or cannot be written."""
+    mounts = (await sandbox.commands.run("grep ' tmpfs ' /proc/self/mounts")).stdout.splitlines()
+    writable = [mount.split()[1] for mount in mounts if mount.split()[3].startswith("rw")]
+
+    assert ["/dev/shm"] == writable  # noqa: S108 -- the sandbox's own
+    assert "size=76800k" in next(mount for mount in mounts if "/dev/shm" in mount)  # noqa: S108
 
 
 async def test_too_many_processes_are_thinned_out(sandbox: AsyncSandbox):

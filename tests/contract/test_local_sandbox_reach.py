@@ -3,7 +3,10 @@
 Nothing but the upload host answers it, and that only what is signed.
 """
 
+import asyncio
+import ipaddress
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -15,12 +18,16 @@ from e2b import AsyncSandbox
 
 from activities.objects import Objects
 from starter.local.parts import Part
+from starter.local.sandbox.networks import networks_of
 from starter.local.stack import open_stack
 from tests.contract.conftest import ROOT
 from tests.sandbox_server import KEY, SandboxServer, server_of
 
 PROBE = """
-import json, os, socket, sys, urllib.error, urllib.request
+import json, os, socket, urllib.error, urllib.request
+
+# By the proxy is meant, also for what the sandbox's settings say is not asked of it.
+os.environ.pop("no_proxy"), os.environ.pop("NO_PROXY")
 
 def tried(step):
     try:
@@ -42,7 +49,9 @@ def tcp(host, port):
 def tunnel(host, port):
     with socket.create_connection(("127.0.0.1", 3128), timeout=20) as one:
         one.sendall(f"CONNECT {host}:{port} HTTP/1.1\\r\\n\\r\\n".encode())
-        return one.recv(300).decode().splitlines()[0]
+        answer = one.makefile()
+        first = answer.readline()
+        return first if " 200 " in first else first + answer.read()
 
 def http(url, method, headers, proxied):
     opener = urllib.request.build_opener(*([] if proxied else [urllib.request.ProxyHandler({})]))
@@ -86,16 +95,32 @@ async def tried(sandbox: AsyncSandbox, *steps: tuple[object, ...]) -> list[str]:
 
 
 def own_address() -> str:
-    """Give the address that this machine has on its network; its loopback if it has none."""
+    """Give the address that this machine has on its network; empty if it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
-    return "127.0.0.1"
+    return ""
 
 
-def is_refused(answer: str) -> bool:
-    """Tell whether nothing was reached."""
-    return "connected" not in answer and not answer.startswith(("HTTP 2", "HTTP/1.1 2"))
+def neighbours_of(address: str) -> list[str]:
+    """Give another address of each network that this one is on."""
+    own = ipaddress.ip_address(address)
+    return [
+        str(next(host for host in network.hosts() if host != own))
+        for network in networks_of()
+        if own in network and network.num_addresses > 1
+    ]
+
+
+def is_unreachable(answer: str) -> bool:
+    """Tell whether a direct attempt met nobody, as there is no such way in the sandbox's network."""
+    return bool(re.match(r"\w+: .*(Connection refused|Network is unreachable)", answer))
+
+
+def is_forbidden(answer: str) -> bool:
+    """Tell whether the proxy's policy refused it, in its words."""
+    why = r"(not a public address;|on a network of this machine;|this machine\.)"
+    return bool(re.match(rf"HTTP(/1\.1)? 403 (?s:.)*:\d+ is refused: \S+ is {why}", answer))
 
 
 async def test_temporal_and_the_control_plane_are_out_of_reach(
@@ -115,8 +140,10 @@ async def test_temporal_and_the_control_plane_are_out_of_reach(
         ("http", f"{server.url}/v2/sandboxes", "GET", key, True),
         ("http", f"{server.url}/_control/faults", "GET", key, True),
     )
+    direct = [answers.pop(place) for place in (5, 3, 0)]
 
-    assert [] == [answer for answer in answers if not is_refused(answer)]
+    assert [] == [answer for answer in direct if not is_unreachable(answer)]
+    assert [] == [answer for answer in answers if not is_forbidden(answer)]
 
 
 async def test_sockets_of_the_databases_are_not_there(sandbox: AsyncSandbox, services: Mapping[str, str]):
@@ -128,9 +155,9 @@ async def test_sockets_of_the_databases_are_not_there(sandbox: AsyncSandbox, ser
     answers = await tried(sandbox, ("unix", postgres), ("unix", redis), ("tcp", "127.0.0.1", 5432))
 
     assert [postgres, redis] == outside
-    assert [True, True, True] == [is_refused(answer) for answer in answers]
     assert "No such file" in answers[0]
     assert "No such file" in answers[1]
+    assert is_unreachable(answers[2])
 
 
 async def test_the_store_answers_only_what_is_signed(
@@ -160,6 +187,7 @@ async def test_the_store_answers_only_what_is_signed(
     assert given == "HTTP 200 a snapshot"
     assert tunnelled.startswith("HTTP/1.1 200")
     assert ["HTTP 403"] * len(others) == [answer[:8] for answer in others]
+    assert [] == [answer for answer in others if is_forbidden(answer)]  # it was the store that answered
 
 
 async def test_other_sandboxes_are_out_of_reach(sandbox: AsyncSandbox, server: SandboxServer):
@@ -177,15 +205,52 @@ async def test_other_sandboxes_are_out_of_reach(sandbox: AsyncSandbox, server: S
     )
     await other.kill()
 
-    assert [True] * 4 == [is_refused(answer) for answer in answers]
+    assert [True, True] == [is_unreachable(answer) for answer in answers[:2]]
+    assert [True, True] == [is_forbidden(answer) for answer in answers[2:]]
 
 
 async def test_networks_of_the_machine_are_out_of_reach(sandbox: AsyncSandbox):
-    """No address of its own networks, nor the clouds' metadata address, answers; nor is there another way."""
-    own = own_address()
-    steps = [
-        *(("tcp", host, 80) for host in (own, "169.254.169.254", "1.1.1.1")),
-        *(("tunnel", host, 80) for host in (own, "169.254.169.254", "metadata.google.internal", "10.0.0.1")),
-    ]
+    """Neither the clouds' metadata address nor a private network is reached, and there is no other way."""
+    hosts = ("169.254.169.254", "168.63.129.16", "10.0.0.1")
+    direct = await tried(sandbox, *(("tcp", host, 80) for host in (*hosts, "1.1.1.1")))
+    proxied = await tried(
+        sandbox,
+        *(("tunnel", host, 80) for host in hosts),
+        *(("http", f"http://{host}/", "GET", {}, True) for host in hosts),
+    )
+    (named,) = await tried(sandbox, ("tunnel", "metadata.google.internal", 80))
 
-    assert [True] * len(steps) == [is_refused(answer) for answer in await tried(sandbox, *steps)]
+    assert [] == [answer for answer in direct if not is_unreachable(answer)]
+    assert [] == [answer for answer in proxied if not is_forbidden(answer)]
+    # Only in that cloud does the name lead anywhere.
+    assert is_forbidden(named) or named.startswith("HTTP/1.1 502 ")
+
+
+@pytest.mark.skipif(not own_address(), reason="this machine is on no network")
+async def test_a_service_on_the_machines_own_address_is_out_of_reach(sandbox: AsyncSandbox):
+    """What listens there is not connected to, nor is anything else of that network."""
+    own = own_address()
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(filter(None, [await reader.read()]))
+        writer.close()
+
+    async with await asyncio.start_server(listen, own, 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        direct, *proxied = await tried(
+            sandbox,
+            ("tcp", own, port),
+            ("tunnel", own, port),
+            ("http", f"http://{own}:{port}/", "GET", {}, True),
+            *(("tunnel", other, port) for other in neighbours_of(own)),
+        )
+        reader, writer = await asyncio.open_connection(own, port)
+        writer.write(b"from outside")
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+
+    assert is_unreachable(direct)
+    assert [] == [answer for answer in proxied if not is_forbidden(answer)]
+    assert [b"from outside"] == heard

@@ -177,6 +177,28 @@ async def test_a_real_part_out_of_reach_is_told_with_what_to_check(tmp_path: Pat
         assert "hidden" not in str(part)
 
 
+async def test_local_sandboxes_work_with_a_store_at_the_usual_port(tmp_path: Path):
+    """A store is named as its provider writes it: https, no port, perhaps a slash."""
+    outside = {"AWS_ENDPOINT_URL_S3": "https://s3.example.com/"}
+    parts = frozenset({Part.SANDBOX})
+    async with open_stack(ROOT, data=tmp_path / "n", parts=parts, fast=True, environment=outside) as stack:
+        assert [("sandbox", "stand-in", True)] == [
+            (part.name, part.kind, part.healthy) for part in stack.parts
+        ]
+
+
+async def test_a_store_that_cannot_be_understood_is_refused_by_its_setting(tmp_path: Path):
+    """Before anything is started, and without what may be a login."""
+    outside = {"AWS_ENDPOINT_URL_S3": "https://me:hidden@s3.example.com:port"}
+    parts = frozenset({Part.SANDBOX})
+    with pytest.raises(PartFailed, match="AWS_ENDPOINT_URL_S3 cannot be understood") as refused:
+        async with open_stack(ROOT, data=tmp_path / "n", parts=parts, environment=outside):
+            pass
+
+    assert "write it as https://HOST" in str(refused.value)
+    assert "hidden" not in str(refused.value)
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 async def test_a_database_named_as_people_know_it_serves_doctor_migrations_and_engine(
     stack: Stack, scheme: str

@@ -70,7 +70,9 @@ def test_an_address_without_login_stays_as_it_is():
     assert addresses == [redis_address(one) for one in addresses]
 
 
-@pytest.mark.parametrize("address", ["h:1", "ftp://h", "https://", "http://u:p@:1"])
+@pytest.mark.parametrize(
+    "address", ["h:1", "ftp://h", "https://", "http://u:p@:1", "https://a,b", "http://a b"]
+)
 def test_a_service_is_named_with_scheme_and_host(address: str):
     """Anything else is refused with the form that is meant."""
     with pytest.raises(ValueError, match="https://HOST"):

@@ -151,15 +151,21 @@ async def test_one_bad_part_hides_no_other(tmp_path: Path, monkeypatch: pytest.M
     [
         ({"E2B_API_KEY": "e2b_0123"}, True),
         ({"E2B_API_KEY": "e2b_0123", "AWS_ENDPOINT_URL_S3": "http://192.168.1.9:9000"}, True),
+        ({"E2B_API_KEY": "e2b_0123", "AWS_ENDPOINT_URL_S3": "http://minio:9000"}, True),
+        ({"E2B_API_KEY": "e2b_0123", "AWS_ENDPOINT_URL_S3": "https://s3.corp.example"}, True),
         ({"E2B_API_KEY": "e2b_0123", "AWS_ENDPOINT_URL_S3": "https://s3.example.com"}, False),
         ({"E2B_API_KEY": "e2b_0123", "PROJECT_SNAPSHOT_BUCKET": "mine"}, False),
         ({"AWS_ENDPOINT_URL_S3": "http://192.168.1.9:9000"}, False),
     ],
 )
-def test_a_store_out_of_the_real_sandbox_reach_is_told(
+async def test_a_store_out_of_the_real_sandbox_reach_is_told(
     settings_given: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, relayed: bool
 ):
     """The doctor says that files go through the worker where E2B cannot reach the store, and only there."""
+
+    async def resolve(host: str) -> list[str]:
+        return {"s3.example.com": ["1.1.1.1"], "s3.corp.example": ["10.1.2.3"]}[host]
+
     for name in (name for names in CHOSEN_BY.values() for name in names):
         monkeypatch.delenv(name, raising=False)
     for name, value in settings_given.items():
@@ -175,4 +181,4 @@ def test_a_store_out_of_the_real_sandbox_reach_is_told(
         for part in Part
     ]
 
-    assert relayed == is_relayed(parts)
+    assert relayed == await is_relayed(parts, resolve=resolve)

@@ -32,9 +32,6 @@ NAMESPACES = (
     *("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1"),
 )
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-# Started by root, code inside has root's user id outside: without any capability it may still write what
-# root owns, /proc/sys (a way to commands on the host) among it, unless that is read-only.
-KERNEL = ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm", "--remount-ro", "/proc")  # noqa: S108 -- its own
 SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # Private keys live in /etc/ssl/private and /etc/pki/tls/private: only what is public is named here.
 ETC_PUBLIC = (
@@ -111,7 +108,8 @@ def _candidates() -> list[str]:
 
 
 def _runs(program: Sequence[str]) -> bool:
-    command = [*program, *NAMESPACES, *_system(), *KERNEL, "/bin/sh", "-c", ":"]
+    # With each option that a sandbox needs: an older program does not know them all.
+    command = [*program, *NAMESPACES, *_system(), *_kernel(1 << 20), "/bin/sh", "-c", ":"]
     try:
         return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -126,8 +124,8 @@ def guest_environment(isolation: Isolation, sandbox_id: str) -> dict[str, str]:
     return environment
 
 
-def guest_command(isolation: Isolation, directory: Path, *, channel: int) -> list[str]:
-    """Return the command that starts a sandbox's guest in its directory."""
+def guest_command(isolation: Isolation, directory: Path, *, channel: int, shared_memory: int) -> list[str]:
+    """Return the command that starts a sandbox's guest in its directory, with a /dev/shm of so many bytes."""
     if isolation.bwrap is None:
         return [sys.executable, "-m", GUEST_MODULE, str(channel)]
     return [
@@ -135,7 +133,7 @@ def guest_command(isolation: Isolation, directory: Path, *, channel: int) -> lis
         *NAMESPACES,
         *_system(),
         *_etc(isolation.etc),
-        *KERNEL,
+        *_kernel(shared_memory),
         *_devices(directory / "dev"),
         *("--remount-ro", "/dev", "--dir", "/run", "--dir", "/var"),
         *("--bind", str(directory / "home"), HOME, "--bind", str(directory / "tmp"), "/tmp"),  # noqa: S108 -- its own
@@ -145,6 +143,13 @@ def guest_command(isolation: Isolation, directory: Path, *, channel: int) -> lis
         *("--remount-ro", "/", "--chdir", HOME),
         *(_guest_python(), "-S", "-P", "-m", GUEST_MODULE, str(channel)),
     ]
+
+
+def _kernel(shared_memory: int) -> list[str]:
+    # Started by root, code inside has root's user id outside: without any capability it may still write what
+    # root owns, /proc/sys (a way to commands on the host) among it, unless that is read-only.
+    shared = ("--size", str(shared_memory), "--tmpfs", "/dev/shm")  # noqa: S108 -- its own
+    return ["--proc", "/proc", "--dev", "/dev", *shared, "--remount-ro", "/proc"]
 
 
 def _system() -> list[str]:

@@ -7,18 +7,22 @@ was resolved, and that address is the one connected to.
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from starter.local.sandbox.networks import Network, networks_of
 from starter.local.sandbox.splice import Connection, splice
 
 HEAD_BYTES = 65536
 CONNECT_SECONDS = 20.0
-# Translated to IPv4 by the network: what it hides cannot be checked.
-TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is public; outside it are also the prefixes that a network translates to IPv4."""
+PLATFORM = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
+"""Numbers that look public and are answered by the machine's own platform: Azure's WireServer, and what
+IANA keeps for protocols."""
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -43,6 +47,8 @@ class Egress:
 
     upload_hosts: frozenset[tuple[str, int]] = frozenset()
     """Host and port of object stores that sandboxes may reach wherever they are."""
+    networks: Callable[[], Sequence[Network]] = networks_of
+    """Gives the networks that this machine is on, which may change at any time."""
 
     def ports(self, proxy_port: int) -> list[int]:
         """Return the loopback ports a sandbox listens on: the proxy's, and each loopback store's own."""
@@ -94,9 +100,9 @@ class Egress:
         if not trusted and not internet:
             raise EgressRefusedError(f"{host}:{port} is refused: this sandbox was created without internet.")
         address = await _resolve(host, port)
-        if not trusted and not is_public(address):
+        if not trusted and (kind := self._forbidden(address)):
             raise EgressRefusedError(
-                f"{host}:{port} is refused: {address} is not a public address; "
+                f"{host}:{port} is refused: {address} is {kind}; "
                 "a sandbox reaches neither this machine nor its networks."
             )
         reader, writer = await asyncio.open_connection(address, port)
@@ -105,15 +111,25 @@ class Egress:
             raise EgressRefusedError(f"{host}:{port} is refused: {address} is this machine.")
         return reader, writer
 
+    def _forbidden(self, address: str) -> str:
+        """Say what an address is that no sandbox may reach; empty for one that it may."""
+        found = _plain(address)
+        if not is_public(address):
+            return "not a public address"
+        return "on a network of this machine" if any(found in one for one in self.networks()) else ""
+
 
 def is_public(address: str) -> bool:
     """Tell whether an address belongs to the public internet."""
-    found = ipaddress.ip_address(address)
+    found = _plain(address)
     if isinstance(found, ipaddress.IPv6Address):
-        if found in TRANSLATED or found.sixtofour or found.teredo:
-            return False
-        found = found.ipv4_mapped or found
-    return found.is_global and not found.is_multicast
+        return found.is_global and found in GLOBAL_UNICAST and not (found.sixtofour or found.teredo)
+    return found.is_global and not found.is_multicast and not any(found in one for one in PLATFORM)
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    found = ipaddress.ip_address(address)
+    return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
 
 
 def parse_head(head: bytes) -> Target:

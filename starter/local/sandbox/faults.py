@@ -26,7 +26,8 @@ other_id: a connect answers with another sandbox that has only part of the files
 bad_gateway: 502 instead of passing the request on; server_error: 500.
 lost_answer: it is carried out, then answered with 502.
 drop: it is carried out and the stream is cut after its beginning. stall: its answer waits `seconds`.
-killed: the sandbox is gone once the answer has begun. disk_full: nothing can be written for `seconds`.
+killed: the sandbox is gone once the answer has begun.
+disk_full: for `seconds` no file can be written beyond 64 KiB.
 aged: the run began `seconds` earlier, so that its longest run ends sooner.
 rate_limit: 429 with a retry-after of `seconds`."""
 

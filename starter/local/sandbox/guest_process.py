@@ -121,7 +121,7 @@ class Guest:
         self._frozen = False
 
     async def fill_disk(self, *, seconds: float) -> None:
-        """Let every write inside fail for so long.
+        """Let every write inside beyond a little fail for so long.
 
         Raises:
             GuestGoneError: it ended or does not answer.
@@ -152,7 +152,12 @@ async def boot(record: Record, directory: Path, surroundings: Surroundings) -> G
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, (directory / "guest.log").open("ab") as log:
-        command = guest_command(surroundings.isolation, directory, channel=theirs.fileno())
+        command = guest_command(
+            surroundings.isolation,
+            directory,
+            channel=theirs.fileno(),
+            shared_memory=surroundings.limits.shared_memory,
+        )
         # On the main thread: a parent-death signal follows the thread that forked, not the process.
         process = subprocess.Popen(  # noqa: ASYNC220 -- a fork takes a millisecond and needs this thread
             command,

@@ -30,6 +30,11 @@ class Limits:
     disk_mb: int = 10240
     """Files of a sandbox; 10240 on E2B's Base."""
 
+    @property
+    def shared_memory(self) -> int:
+        """Bytes of a sandbox's /dev/shm: as much of its memory as Linux gives to it of a machine's."""
+        return (self.memory_mb << 20) // 2
+
     def check_room(self, records: Iterable[Record]) -> None:
         """Check that one more may run; raises TooManyError."""
         running = sum(record.state is State.RUNNING for record in records)

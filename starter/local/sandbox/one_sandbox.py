@@ -106,7 +106,7 @@ class Sandbox:
             await replace_files(directory, self.stale_files(directory))
 
     async def fill_disk(self, *, seconds: float) -> None:
-        """Let nothing be written inside for so long; a sandbox that does not run is spared."""
+        """Let its disk be full for so long; a sandbox that does not run is spared."""
         if self.guest is not None and not self.is_paused:
             await self.guest.fill_disk(seconds=seconds)
 

@@ -82,9 +82,12 @@ def _resident(pid: int) -> int:
 
 
 def _used(pid: int) -> int:
-    """Give a process's share of the memory: pages that several have are divided among them."""
+    """Give a process's share of the memory: pages that several have are divided among them.
+
+    Of one that lets nobody look into it, as any may choose, the shared pages count in full.
+    """
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    return 0
+    return _resident(pid)
