@@ -22,7 +22,6 @@ from e2b import (
 )
 from e2b.connection_config import ApiParams
 from e2b.exceptions import SandboxNotRunningException, SandboxUnreachableException, TimeoutException
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.failures import classify, lost
@@ -30,6 +29,7 @@ from activities.local_preview import local_preview
 from activities.pace import Pace
 from activities.sandbox_failures import answered
 from activities.settings import Settings
+from activities.silences import Silences
 from workflows.errors import FailureType
 
 GRACE: Final = timedelta(seconds=30)
@@ -38,8 +38,6 @@ MARGIN: Final = timedelta(minutes=5)
 """The session outlives a command by at least this, so that no timeout pauses it midway."""
 MAX_SILENCES: Final = 4
 """How often a sandbox leaves an activity without an answer until it counts as lost."""
-MAX_KEPT: Final = 1_000
-"""Activities whose silences are counted; beyond it they begin anew."""
 CREATION_SPACING: Final = timedelta(seconds=0.2)
 """What lies at least between two creations of this worker: E2B allows 5 a second, and says 429 beyond."""
 
@@ -82,7 +80,7 @@ class SandboxClient:
         self._handles: dict[str, _Handle] = {}
         self._api = _api_params(settings)
         self._creations = Pace(CREATION_SPACING)
-        self._silences: dict[tuple[str, str], int] = {}
+        self._silences = Silences()
 
     async def create(self, key: str, *, metadata: dict[str, str]) -> str:
         """Create a sandbox once per key and give its id; creations follow one another at a distance."""
@@ -281,22 +279,10 @@ class SandboxClient:
 
         What failed for another reason does not count; each worker counts what it met itself.
         """
-        asker = (sandbox_id, _asker())
-        times = self._silences.pop(asker, 0) + 1
-        if times >= MAX_SILENCES:
+        if self._silences.count(sandbox_id) >= MAX_SILENCES:
             return lost(sandbox_id, told)
-        if len(self._silences) >= MAX_KEPT:
-            self._silences.clear()
-        self._silences[asker] = times
         text = f"Sandbox {sandbox_id}: {told}; it is asked again."
         return ApplicationError(text, type=FailureType.RETRYABLE)
-
-
-def _asker() -> str:
-    if not activity.in_activity():
-        return ""
-    info = activity.info()
-    return f"{info.workflow_run_id} {info.activity_id}"
 
 
 def _api_params(settings: Settings) -> ApiParams:

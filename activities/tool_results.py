@@ -1,7 +1,7 @@
 """What a tool call gave, before it is written: texts and images, cut and cleaned for the model. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import JsonValue
 
@@ -12,6 +12,26 @@ NAME_CHARS = 80
 """Characters of a file's name; notes stay within the runner's ROOM_FOR_NOTES."""
 RUNNING_CHARS = 80
 """Characters of a background command that history keeps."""
+
+CUT_SHORT: Final = (
+    "[The founder interrupted this call; it may have done part of its work. It gave until then:]"
+)
+DISK_FULL: Final = (
+    "its disk is full. Short commands in bash still work: find what is large (du -xah ~ | sort -h | tail), "
+    "delete what you do not need with rm, then make this call again."
+)
+NO_TIME: Final = (
+    "Not begun: this call may take {allowed} s, but the provider pauses this sandbox in {left} s. Make it "
+    "again in your next turn, when the sandbox is fresh, or give a command a shorter timeout_seconds."
+)
+INTERRUPTED: Final = (
+    "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
+    "effect. Look at the files and processes before you repeat it."
+)
+CUT_OFF: Final = (
+    "Interrupted: {why}. What ran was stopped, and it may have done part of its work. Look at the files and "
+    "processes before you repeat it."
+)
 
 
 class Result(NamedTuple):

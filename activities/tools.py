@@ -20,7 +20,17 @@ from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.progress import Progress
 from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
-from activities.tool_results import Result, changed, clean, shorten
+from activities.tool_results import (
+    CUT_OFF,
+    CUT_SHORT,
+    DISK_FULL,
+    INTERRUPTED,
+    NO_TIME,
+    Result,
+    changed,
+    clean,
+    shorten,
+)
 from activities.transcript import ToolResult, Transcript
 from activities.workspace import QUICK, RunnerFault, Workspace
 from workflows import ports
@@ -51,25 +61,6 @@ DROP_SECONDS: Final = 0.5
 """How long a call that is dropped may take to close what it opened."""
 INTERRUPT_AGAIN: Final = 1.0
 """Seconds after which a command that had not begun when it was interrupted is interrupted again."""
-_CUT_SHORT: Final = (
-    "[The founder interrupted this call; it may have done part of its work. It gave until then:]"
-)
-_DISK_FULL: Final = (
-    "its disk is full. Short commands in bash still work: find what is large (du -xah ~ | sort -h | tail), "
-    "delete what you do not need with rm, then make this call again."
-)
-_NO_TIME: Final = (
-    "Not begun: this call may take {allowed} s, but the provider pauses this sandbox in {left} s. Make it "
-    "again in your next turn, when the sandbox is fresh, or give a command a shorter timeout_seconds."
-)
-_INTERRUPTED: Final = (
-    "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
-    "effect. Look at the files and processes before you repeat it."
-)
-_CUT_OFF: Final = (
-    "Interrupted: {why}. What ran was stopped, and it may have done part of its work. Look at the files and "
-    "processes before you repeat it."
-)
 
 
 class Tools(ports.Tools):
@@ -118,7 +109,7 @@ class Tools(ports.Tools):
                 await asyncio.wait({running})
                 raise
         gave = await self._cut_short(request, running)
-        return gave._replace(text=f"{_CUT_SHORT}\n{gave.text}", is_error=True, interrupted=True)
+        return gave._replace(text=f"{CUT_SHORT}\n{gave.text}", is_error=True, interrupted=True)
 
     async def _cut_short(self, request: ToolRun, running: asyncio.Task[Result]) -> Result:
         """Drop a call that only looks; kill a command; let a write end, which is one rename."""
@@ -151,16 +142,16 @@ class Tools(ports.Tools):
             if fault.non_retryable:
                 raise
             if fault.begun:
-                text = _CUT_OFF.format(why=fault.message)
+                text = CUT_OFF.format(why=fault.message)
                 return Result(text, is_error=True, interrupted=True, uncaptured=True)
-            why = _DISK_FULL if fault.kind == "disk_full" else fault.message
+            why = DISK_FULL if fault.kind == "disk_full" else fault.message
             return Result(f"The sandbox could not do it: {why}", is_error=True)
 
     async def _refuse(self, request: ToolRun) -> Result:
         """Give the refusal; a call that a dead worker began is ended, and not said to be unbegun."""
         began = await self._transcript.began(request.head, request.call.tool_use_id)
         if began not in {None, request.sandbox.generation}:
-            return Result(_INTERRUPTED, is_error=True, interrupted=True)
+            return Result(INTERRUPTED, is_error=True, interrupted=True)
         if began is not None and request.call.tool == ToolName.BASH:
             claim = {"claim": request.call.tool_use_id}
             await self._workspace.ask(request.sandbox, "interrupt", claim, within=QUICK)
@@ -176,11 +167,11 @@ class Tools(ports.Tools):
             request.head, request.call.tool_use_id, generation=generation
         )
         if earlier is None and left < needed:
-            text = _NO_TIME.format(allowed=seconds, left=max(0, int(left.total_seconds()) - CAPTURE_SECONDS))
+            text = NO_TIME.format(allowed=seconds, left=max(0, int(left.total_seconds()) - CAPTURE_SECONDS))
             return Result(text, is_error=True)
         if earlier in {None, generation}:
             return None
-        return Result(_INTERRUPTED, is_error=True, interrupted=True)
+        return Result(INTERRUPTED, is_error=True, interrupted=True)
 
     async def _dispatch(self, request: ToolRun, call: ToolInput) -> Result:
         match call:
