@@ -5,6 +5,9 @@ from typing import Literal
 
 from workflows.payload import Payload
 
+SLEEP = "sleep"
+"""The reason of a snapshot that a pause follows: it stops what runs in the background first."""
+
 
 class SandboxRef(Payload):
     """Where the work happens. A cache: it may vanish, and its generation fences what it wrote."""
