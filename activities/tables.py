@@ -130,6 +130,7 @@ restore_points = sa.Table(
     words("phase"),
     words("note"),
     sa.Column("left_behind", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     count("files"),
     count("changed"),
     count("bytes"),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from temporalio.exceptions import ApplicationError
 
 from activities.branches import UNKNOWN_RESULT, Branches
@@ -210,6 +210,17 @@ async def test_what_is_not_kept_is_answered_with_what_is(desk):
     assert "is not a project of user 'local'" in foreign.value.message
 
 
+async def test_a_point_that_went_before_it_was_gone_back_to_is_said(desk):
+    """By whoever's hand, as a held one is not pruned: the build ends with a word, not with a bug of ours."""
+    build, _, points = await built(desk, 2)
+    rewinds = Rewinds(desk.engine, Branches(desk.engine, desk.transcript))
+    found = await desk.run(rewinds.find_restore_point, FindRestorePoint(build_id=build.build_id, turn=1))
+    async with desk.engine.begin() as connection:
+        await connection.execute(delete(restore_points).filter_by(id=points[0]))
+    with pytest.raises(ApplicationError, match="no restore point of turn 1 is kept"):
+        await desk.run(rewinds.rewind_build, RewindBuild(build_id=build.build_id, rewind=found))
+
+
 async def test_calls_without_a_result_are_answered_with_what_is_known(desk):
     """A build that was ended within a turn can be forked there: the model is told that it may have run."""
     build = await desk.prepare(idea=IDEA)
@@ -249,7 +260,7 @@ async def test_a_further_build_begins_at_what_was_gone_back_to(desk):
     assert (points[0], newer, points[2]) == (
         further.restore_point, later.restore_point, last.restore_point,
     )  # fmt: skip
-    assert points[2] == (await row_of(desk, build))["restore_point"]
+    assert build.restore_point == (await row_of(desk, build))["restore_point"]
     assert replies[2].head == (await desk.transcript.path(undone.head))[-1].parent_id
 
 
