@@ -127,6 +127,7 @@ restore_points = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("turn", sa.Integer, nullable=False),
     sa.Column("head_id", sa.BigInteger, nullable=True, comment="transcript row that the files belong to"),
+    count("unended"),
     words("phase"),
     words("note"),
     sa.Column("left_behind", sa.Boolean, nullable=False, server_default=sa.false()),

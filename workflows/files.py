@@ -67,6 +67,8 @@ class TakeSnapshot(Payload):
     turn: int
     head: int
     """Transcript head that this state of the files belongs to."""
+    unended: int = 0
+    """Calls of that reply, its last ones, that had not ended when it was asked for."""
     parent: int | None = None
     """The restore point it builds on."""
     reason: str = "turn"

@@ -1,14 +1,17 @@
 """A fork and a rewind: one conversation up to the restore point, its own money, calls and words after it."""
 
+import json
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, select, update
 from temporalio.exceptions import ApplicationError
 
-from activities.branches import UNKNOWN_RESULT, Branches
+from activities.branches import UNDONE_RESULT, UNKNOWN_RESULT, Branches
 from activities.conversation import next_question
 from activities.receipt_rows import load_past, load_receipt
 from activities.rewinds import Rewinds
@@ -57,8 +60,14 @@ async def built(
     return build, replies, points
 
 
-async def say(desk: Any, build: PreparedBuild, parent: int, *calls: tuple[str, dict[str, Any]]) -> int:
-    """Append a reply that makes these calls, and their results."""
+async def say(
+    desk: Any,
+    build: PreparedBuild,
+    parent: int,
+    *calls: tuple[str, dict[str, Any]],
+    captured: Sequence[int] = (),
+) -> int:
+    """Append a reply that makes these calls, and their results, which may be in these captures."""
     blocks = [
         {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex}", "name": name, "input": given}
         for name, given in calls
@@ -72,8 +81,10 @@ async def say(desk: Any, build: PreparedBuild, parent: int, *calls: tuple[str, d
         head = await desk.transcript.append(
             connection, build_id=build.build_id, parent_id=question, role="assistant", body=dump(blocks)
         )
-    for block in blocks:
-        await desk.transcript.write_result(head, block["id"], content="Told.", is_error=False, generation=1)
+    for block, number in zip_longest(blocks, captured, fillvalue=0):
+        effects = {"captured": number}
+        said = {"content": f"Told, {number}.", "is_error": False, "effects": effects}
+        await desk.transcript.write_result(head, block["id"], generation=1, **said)
     return head
 
 
@@ -233,6 +244,35 @@ async def test_calls_without_a_result_are_answered_with_what_is_known(desk):
     assert UNKNOWN_RESULT in body
     assert "[sandbox] undone: bash" in body
     assert {} == await desk.transcript.results_for(reply.head)
+
+
+@pytest.mark.parametrize("how", [fork, rewind])
+@pytest.mark.parametrize(
+    ("unended", "told"),
+    [
+        (0, ["Told, 1.", "Told, 0.", "Told, 2.", "Told, 0."]),
+        (1, ["Told, 1.", "Told, 0.", "Told, 2.", "Told, 0."]),
+        (2, ["Told, 1.", "Told, 0.", UNDONE_RESULT, UNDONE_RESULT]),
+        (3, ["Told, 1.", "Told, 0.", UNDONE_RESULT, UNDONE_RESULT]),
+        (4, [UNDONE_RESULT] * 4),
+    ],
+)
+async def test_calls_that_ended_after_the_files_were_taken_are_undone(
+    desk, how, unended: int, told: list[str]
+):
+    """From the first that changed files on: what it did, and what was seen after it, is not there."""
+    build = await desk.prepare(idea=IDEA, build_plan=PLAN)
+    calls = [("bash", {"command": "one"}), ("grep", {"pattern": "x"}), ("bash", {"command": "two"})]
+    begun = ("narrate", {"message": "m", "phase_name": "One"})
+    head = await say(desk, build, build.head, *calls, begun, captured=(1, 0, 2, 0))
+    await keep(desk, build, 1, head, reason="call", unended=unended)
+    made = await how(desk, build, 1)
+    blocks = json.loads((await desk.transcript.path(made.head))[-1].body)
+
+    answers = [block for block in blocks if block["type"] == "tool_result"]
+    assert told == [block["content"] for block in answers]
+    assert [text == UNDONE_RESULT for text in told] == [block.get("is_error", False) for block in answers]
+    assert made.phase == ("" if UNDONE_RESULT in told else "One")
 
 
 async def test_rewinds_to_the_same_turn_are_two(desk):
