@@ -29,6 +29,11 @@ UNKNOWN_RESULT = (
     "look before you make it again."
 )
 """Answers a call of the last reply that has no result, as the build was ended within that turn."""
+UNDONE_RESULT = (
+    "Undone: this call was made after the moment that the files are of, so what it changed is not there. "
+    "Make it again if you still need it."
+)
+"""Answers a call of the last reply that ended after the restore point was taken."""
 MOST_LISTED = 25
 """Restore points that a refusal lists, the newest."""
 
@@ -41,6 +46,8 @@ class Point(NamedTuple):
     project: str
     turn: int
     head_id: int
+    unended: int
+    """Calls of that reply, its last ones, that had not ended then."""
     key: str
     reason: str
     phase: str
@@ -83,8 +90,16 @@ class Branches:
     async def at(self, point: Point) -> Branch:
         """Read the conversation up to a restore point."""
         rows, results = await self._transcript.whole(point.head_id)
-        phases, documents = told_until(rows, results)
-        answers = [_answer(block["id"], results) for block in _asked(rows[-1])]
+        asked = [block["id"] for block in _asked(rows[-1])]
+        undone = _undone(asked[len(asked) - point.unended :], results)
+        held = {use: result for use, result in results.items() if use not in undone}
+        phases, documents = told_until(rows, held)
+        answers = [
+            known.body
+            if (known := held.get(use))
+            else _failed(use, UNDONE_RESULT if use in undone else UNKNOWN_RESULT)
+            for use in asked
+        ]
         notes = [dump({"type": "text", "text": point.note})] if point.note else []
         async with self._engine.connect() as connection:
             cost = await _cost(connection, [row.id for row in rows])
@@ -184,11 +199,20 @@ def _asked(row: Row) -> list[dict[str, Any]]:
     return tool_uses(row.body) if row.role == "assistant" else []
 
 
-def _answer(tool_use_id: str, results: Mapping[str, ToolResult]) -> str:
-    if known := results.get(tool_use_id):
-        return known.body
-    block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": UNKNOWN_RESULT, "is_error": True}
-    return dump(block)
+def _undone(late: Sequence[str], results: Mapping[str, ToolResult]) -> set[str]:
+    """Name those of the calls after a restore point that ended, from the first on that changed the files."""
+    ended = [use for use in late if use in results]
+    changing = (place for place, use in enumerate(ended) if _changed(results[use]))
+    return set(ended[next(changing, len(ended)) :])
+
+
+def _changed(result: ToolResult) -> bool:
+    effects: dict[str, Any] = json.loads(result.effects)
+    return bool(effects.get("captured") or effects.get("uncaptured"))
+
+
+def _failed(tool_use_id: str, content: str) -> str:
+    return dump({"type": "tool_result", "tool_use_id": tool_use_id, "content": content, "is_error": True})
 
 
 async def _cost(connection: AsyncConnection, rows: Sequence[int]) -> int:

@@ -164,6 +164,7 @@ async def _insert(connection: AsyncConnection, request: TakeSnapshot, new: NewRe
         "reason": request.reason,
         "turn": request.turn,
         "head_id": request.head,
+        "unended": request.unended,
         "phase": request.phase,
         "note": request.note,
         "files": new.files,

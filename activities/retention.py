@@ -1,7 +1,7 @@
 """Retention: which restore points are kept, and the end of those that are not. Knows rows and the bucket.
 
-Kept are the newest of each build, the newest of each of its phases, those that a build began at or goes back
-to; and, for these, the rows that their chains go through.
+Kept are the newest of each build, the newest of each of its phases, those that a build began at or was asked
+to go back to; and, for these, the rows that their chains go through.
 """
 
 from typing import Any, Final
@@ -65,8 +65,14 @@ def _kept() -> Select[Any]:
     place = func.row_number().over(partition_by=table.c.build_id, order_by=id_.desc())
     in_phase = func.row_number().over(partition_by=(table.c.build_id, table.c.phase), order_by=id_.desc())
     ranked = select(
-        id_, table.c.parent_id, table.c.kind, table.c.phase, place.label("place"), in_phase.label("in_phase")
+        id_,
+        table.c.parent_id,
+        table.c.kind,
+        table.c.phase,
+        table.c.held,
+        place.label("place"),
+        in_phase.label("in_phase"),
     ).subquery()
-    held = select(builds.c.restore_point).where(builds.c.restore_point.is_not(None))
+    stood_on = select(builds.c.restore_point).where(builds.c.restore_point.is_not(None))
     wanted = (ranked.c.place <= NEWEST) | ((ranked.c.phase != "") & (ranked.c.in_phase == 1))
-    return with_chains(wanted | ranked.c.id.in_(held), ranked)
+    return with_chains(wanted | ranked.c.held | ranked.c.id.in_(stood_on), ranked)

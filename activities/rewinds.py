@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from typing_extensions import override
 
-from activities.branches import Branches, Point, hold_point, points
+from activities.branches import Branches, Point, hold_point
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.progress import open_phases
@@ -37,8 +37,8 @@ class Rewinds(ports.Rewinds):
         """Find a kept restore point of the build and see that it stays; raises the refusal, with a list."""
         async with heartbeating(), classified(), self._engine.begin() as connection:
             point = await hold_point(connection, request.build_id, request.turn)
-            # What a build's row names is not pruned.
-            row = update(builds).filter_by(id=request.build_id).values(restore_point=point.id)
+            # For good: no one tells whether it was gone back to, or a later wish came first.
+            row = update(restore_points).filter_by(id=point.id).values(held=True)
             await connection.execute(row)
             return Rewind(restore_point=point.id, key=point.key, turn=point.turn)
 
@@ -47,11 +47,12 @@ class Rewinds(ports.Rewinds):
     async def rewind_build(self, request: RewindBuild) -> Rewound:
         """Have the conversation, the phases and the guide go on from a restore point; once a rewind."""
         async with heartbeating(), classified():
+            rewind = request.rewind
             async with self._engine.connect() as connection:
-                point = await _point(connection, request)
+                point = await hold_point(connection, request.build_id, rewind.turn, id_=rewind.restore_point)
             branch = await self._branches.at(point)
             # The moment makes it another message than that of an earlier rewind, whose reply was bought.
-            at = request.rewind.at.isoformat(timespec="milliseconds") if request.rewind.at else "request"
+            at = rewind.at.isoformat(timespec="milliseconds") if rewind.at else "request"
             body = branch.opening(NOTE.format(at=at, turn=point.turn))
             async with self._engine.begin() as connection:
                 head = await self._branches.begin(connection, branch, build_id=request.build_id, body=body)
@@ -62,11 +63,6 @@ class Rewinds(ports.Rewinds):
             phase=branch.phases[-1] if branch.phases else "",
             open_phases=open_phases(plan, branch.phases),
         )
-
-
-async def _point(connection: AsyncConnection, request: RewindBuild) -> Point:
-    found = await points(connection, request.build_id)
-    return next(point for point in found if point.id == request.rewind.restore_point)
 
 
 async def _plan(connection: AsyncConnection, build_id: str) -> BuildPlan:

@@ -33,6 +33,8 @@ MIN_AGE: Final = timedelta(minutes=30)
 """How old a sandbox must be for the sweep to kill it."""
 MIN_FREE_BYTES: Final = 512 * 1024 * 1024
 """The least free disk that a new sandbox must have."""
+MARK_TIME: Final = timedelta(minutes=2)
+"""The longest that a look at all files of a workspace may take, none of them read."""
 
 
 class Sandboxes(ports.Sandboxes):
@@ -148,7 +150,7 @@ class Sandboxes(ports.Sandboxes):
     async def _mark(self, row: SandboxRow, sandbox: SandboxRef) -> SandboxRow:
         nonce = uuid.uuid4().hex
         await self._workspace.ask(sandbox, "stop_processes", {})
-        await self._workspace.ask(sandbox, "mark", {"nonce": nonce})
+        await self._workspace.ask(sandbox, "mark", {"nonce": nonce}, within=MARK_TIME)
         return await self._rows.note(row, state="paused", nonce=nonce)
 
     @override
@@ -180,7 +182,8 @@ class Sandboxes(ports.Sandboxes):
         if row.state == "live":
             return ""
         try:
-            verdict = await self._workspace.ask(sandbox, "verify", {"nonce": row.details.get("nonce", "")})
+            asked = {"nonce": row.details.get("nonce", "")}
+            verdict = await self._workspace.ask(sandbox, "verify", asked, within=MARK_TIME)
         except RunnerFault as fault:
             return f"Its marker cannot be read: {fault.message}"
         if not verdict["intact"]:

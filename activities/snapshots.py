@@ -29,7 +29,7 @@ from activities.unsaved import telling, untrusted
 from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
-from workflows.files import RestorePoint, TakeSnapshot
+from workflows.files import SLEEP, RestorePoint, TakeSnapshot
 
 CAPTURE_TIME: Final = timedelta(minutes=5)
 """The longest a whole scan may take."""
@@ -76,6 +76,9 @@ class Snapshots(ports.Snapshots):
             return await self._take(request)
 
     async def _take(self, request: TakeSnapshot) -> RestorePoint:
+        if request.reason == SLEEP:
+            # Before the capture, so that what they write as they end is in it and nothing is written later.
+            await self._workspace.ask(request.sandbox, "stop_processes", {})
         last = await self._points.last(request)
         pending = await self._pending(request, last.number)
         if not pending.number and (newest := await self._points.newest(request)):

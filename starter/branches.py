@@ -41,9 +41,9 @@ async def rewind(given: Namespace, console: Console) -> int:
         return 0
     asked: dict[str, JsonValue] = {"turn": given.turn}
     try:
-        await change_build(client, origin.workflow_id, "rewind", asked)
+        await change_build(client, origin.workflow_id, "rewind", asked, build_id=origin.id)
     except BuildEnded:
-        console.print(f"{origin.workflow_id} has ended, so a new build goes on from its turn {given.turn}")
+        console.print(f"{given.id} has ended, so a new build goes on from its turn {given.turn}")
         return await _fork(given, origin, client, environment, console)
     console.print(f"{origin.workflow_id} goes back to turn {given.turn}", style="bold")
     say_update(console, origin.workflow_id, "rewind", asked)

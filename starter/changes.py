@@ -34,15 +34,21 @@ async def model(given: Namespace, console: Console) -> int:
 
 
 async def change_build(
-    client: Client, workflow_id: str, name: str, value: JsonValue, *, within: timedelta = PATIENCE
+    client: Client,
+    workflow_id: str,
+    name: str,
+    value: JsonValue,
+    *,
+    build_id: str | None = None,
+    within: timedelta = PATIENCE,
 ) -> None:
-    """Send an update and wait until it is done.
+    """Send an update and wait until it is done; with a build id to no other build under the workflow id.
 
     Raises UnusableRequest where the build refuses it, BuildEnded where it has ended, RPCError for no build.
     """
-    handle: Handle = client.get_workflow_handle(workflow_id)
-    described = await handle.describe()
-    ended = described.status.name.lower() if described.status else "unknown"
+    # A build's id is that of the first run of its chain, by which the server knows whom an update is for.
+    handle: Handle = client.get_workflow_handle(workflow_id, first_execution_run_id=build_id)
+    how_it_ended = await _how_it_ended(handle)
     try:
         await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] SDK signature
             name, value, rpc_timeout=within
@@ -57,7 +63,16 @@ async def change_build(
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-        raise BuildEnded(f"{workflow_id} has ended ({ended}), so nothing was changed.") from None
+        raise BuildEnded(f"{workflow_id} has ended ({how_it_ended}), so nothing was changed.") from None
+
+
+async def _how_it_ended(handle: Handle) -> str:
+    """Say how the build ended, if it has; to be asked before the update, as its refusal does not tell."""
+    described = await handle.describe()
+    first = described.raw_description.workflow_execution_info.first_run_id or described.run_id
+    if handle.first_execution_run_id not in (None, first):
+        return "another build has its workflow id now"
+    return described.status.name.lower() if described.status else "unknown"
 
 
 def say_update(console: Console, workflow_id: str, name: str, value: JsonValue) -> None:

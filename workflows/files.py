@@ -5,6 +5,9 @@ from typing import Literal
 
 from workflows.payload import Payload
 
+SLEEP = "sleep"
+"""The reason of a snapshot that a pause follows: it stops what runs in the background first."""
+
 
 class SandboxRef(Payload):
     """Where the work happens. A cache: it may vanish, and its generation fences what it wrote."""
@@ -64,6 +67,8 @@ class TakeSnapshot(Payload):
     turn: int
     head: int
     """Transcript head that this state of the files belongs to."""
+    unended: int = 0
+    """Calls of that reply, its last ones, that had not ended when it was asked for."""
     parent: int | None = None
     """The restore point it builds on."""
     reason: str = "turn"

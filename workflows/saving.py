@@ -64,6 +64,8 @@ class Saving:
             sandbox=state.sandbox,
             turn=state.turns,
             head=state.head,
+            # A full scan is taken of what is there once nothing runs any more, cut short or not.
+            unended=0 if full_scan else state.acting,
             parent=state.restore_point,
             reason=reason,
             full_scan=full_scan,

@@ -14,7 +14,7 @@ from workflows import options
 from workflows.branches import Rewind
 from workflows.catalogue import MAX_COMMAND_SECONDS
 from workflows.errors import BuildFailed, FailureType, Outcome
-from workflows.files import ConnectedSandbox, CreateSandbox, SandboxRef, SandboxStep
+from workflows.files import SLEEP, ConnectedSandbox, CreateSandbox, SandboxRef, SandboxStep
 from workflows.guard import MAX_LOSSES
 from workflows.models import Cadence
 from workflows.ports import Sandboxes
@@ -99,7 +99,7 @@ class Workspace:
             return
         self._state.sandbox = sandbox.model_copy(update={"run_ends": found.run_ends})
         if self._state.running:
-            # A pause stops them first, so that they write nothing after the last capture.
+            # Stopped before the last capture, so that what they wrote is in it.
             self._state.note(told_of_pause(self._state.running))
             self._state.running = ()
 
@@ -205,8 +205,8 @@ class Workspace:
         await self.kill(left)
 
     async def pause(self) -> None:
-        """Save and pause the building sandbox."""
-        await self.save("sleep")
+        """Save and pause the building sandbox; what runs in it is stopped first."""
+        await self.save(SLEEP)
         state = self._state
         if state.sandbox is None or state.sandbox_paused:
             return

@@ -56,12 +56,16 @@ async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ma
 
 
 @pytest.fixture(scope="session")
-async def sandbox_server(
-    services: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[str]:
+def sandbox_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the sandbox server keeps the files of its sandboxes."""
+    return tmp_path_factory.mktemp("sandboxes") / "data"
+
+
+@pytest.fixture(scope="session")
+async def sandbox_server(services: Mapping[str, str], sandbox_data: Path) -> AsyncIterator[str]:
     """The address of a sandbox server whose sandboxes reach the S3 server."""
-    log = (tmp_path_factory.mktemp("sandboxes") / "log").open("wb")
-    data = log.name.removesuffix("log") + "data"
+    log = sandbox_data.with_name("log").open("wb")
+    data = str(sandbox_data)
     port = _free_port()
     environment = {
         **os.environ,

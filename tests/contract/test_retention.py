@@ -74,6 +74,8 @@ class Build:
     turn: int = 0
     point: int | None = None
     ended: bool = False
+    asked: list[int] = field(default_factory=list)
+    """Where it was asked to go back to, and is still to go."""
 
 
 @dataclass
@@ -167,13 +169,20 @@ class World:
             row = update(builds).filter_by(id=build.id)
             await connection.execute(row.values(restore_point=build.point, finished_at=func.now()))
 
-    async def rewind(self, build: Build, point: int) -> None:
+    async def ask(self, build: Build, point: int) -> None:
+        """Accept a rewind, which waits until what runs has ended."""
         rewinds = Rewinds(self.bench.engine, Branches(self.bench.engine, self.bench.transcript))
         async with self.bench.engine.connect() as connection:
             turn = (await connection.execute(select(restore_points.c.turn).filter_by(id=point))).scalar_one()
         request = FindRestorePoint(build_id=build.id, turn=turn)
         found = await ActivityEnvironment().run(rewinds.find_restore_point, request)
-        await self.work_in(build, found.restore_point)
+        build.asked.append(found.restore_point)
+
+    async def go_back(self, build: Build) -> None:
+        """Do all that was asked, the first one first."""
+        while build.asked:
+            await self.work_in(build, build.asked[0])
+            del build.asked[0]
 
     async def kept(self, build: Build | None = None) -> list[int]:
         """The restore points that one may go to, oldest first."""
@@ -237,7 +246,20 @@ STEP = st.tuples(
     st.sampled_from(
         ["work"] * 6
         + ["rewrite"] * 6
-        + ["remove", "lose", "fork", "fork", "rewind", "further", "end", "prune", "sweep", "sweep"]
+        + [
+            "remove",
+            "lose",
+            "fork",
+            "fork",
+            "ask",
+            "ask",
+            "rewind",
+            "further",
+            "end",
+            "prune",
+            "sweep",
+            "sweep",
+        ]
     ),
     st.integers(0, 2**16),
 )
@@ -286,8 +308,10 @@ async def branch(world: World, build: Build, kind: str, point: int) -> None:
             await world.begin(max(await world.kept()))
         case "lose" if not build.ended:
             await world.work_in(build, build.point)
-        case "rewind" if not build.ended:
-            await world.rewind(build, point)
+        case "ask" | "rewind" if not build.ended:
+            await world.ask(build, point)
+            if kind == "rewind":
+                await world.go_back(build)
         case "end":
             await world.end(build)
         case _:
@@ -306,7 +330,8 @@ async def play(world: World, steps: list[tuple[str, int]]) -> None:
         kept = await world.kept(build)
         assert before[build.id][-NEWEST:] == kept[-NEWEST:]
         if not build.ended and build.point is not None:
-            assert build.point in await world.kept()
+            assert {build.point, *build.asked} <= set(await world.kept())
+            await world.go_back(build)
     manifests, packs = await world.named()
     assert manifests == await world.noted()
     for key in (*manifests, *packs):
@@ -358,6 +383,26 @@ async def test_the_newest_the_phases_and_their_chains_are_kept(world: World):
     assert [points[17], *points[35:40]] == await world.kept()
     assert points[2:18] + points[20:40] == await world.rows()
     await world.check()
+
+
+async def test_a_second_wish_to_go_back_leaves_the_point_of_the_first(world: World):
+    """The first is still carried out, however long it waits; one that is given up harms nothing."""
+    build = await world.begin()
+    points = []
+    for _ in range(NEWEST + 20):
+        write(build, "a", fresh())
+        points.append((await world.snapshot(build)).restore_point)
+    await world.ask(build, points[0])
+    await world.ask(build, points[1])
+    await world.prune()
+    kept = await world.kept()
+    await world.go_back(build)
+    await world.ask(build, points[-1])
+    await world.prune()
+    await world.work_in(build, build.point)
+
+    assert [*points[:2], *points[-NEWEST:]] == kept
+    assert points[1] == build.point
 
 
 async def test_a_pack_goes_a_day_after_its_last_restore_point(world: World):

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -231,6 +231,64 @@ def test_marker_tells_this_sandbox_from_an_older_one(box: Box):
     assert (before["intact"], same, other["intact"]) == (False, {"intact": True, "reason": ""}, False)
     assert "claim is '1-b', was '1-a'" in later["reason"]
     assert "capture is 2, was 1" in later["reason"]
+
+
+def older(box: Box) -> None:
+    (box.workspace / "f").write_bytes(b"y\n")
+    os.utime(box.workspace / "f", ns=(1, 1))
+
+
+def retarget(box: Box) -> None:
+    (box.workspace / "l").unlink()
+    (box.workspace / "l").symlink_to("g")
+
+
+CHANGES: dict[str, Callable[[Box], object]] = {
+    "missing": lambda box: (box.workspace / "f").unlink(),
+    "empty": lambda box: [path.unlink() for path in box.workspace.glob("[!d]*")],
+    "cut": lambda box: os.truncate(box.workspace / "f", 0),
+    "older": older,
+    "more": lambda box: (box.workspace / "d" / "new").write_bytes(b""),
+    "mode": lambda box: (box.workspace / "f").chmod(0o700),
+    "link": retarget,
+    "folder": lambda box: (box.workspace / "e").mkdir(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_marker_tells_files_that_are_not_those_of_the_pause(box: Box, change: str):
+    """Though the runner's own state came back: missing, cut, older or other files, whatever they hold."""
+    box.bash("a", "echo x > f; mkdir d; echo y > d/g; ln -s f l", capture=True)
+    box.run("mark", nonce="n")
+    CHANGES[change](box)
+    found = box.run("verify", nonce="n")
+
+    assert not found["intact"]
+    assert "the files in the workspace are not those that were paused" == found["reason"]
+
+
+def test_marker_minds_no_change_that_a_resume_may_make(box: Box):
+    """Times of access, of change and of directories, sockets, and what lies outside the workspace."""
+    box.bash("a", "echo x > f; mkdir d; echo y > d/g; ln -s f l; mkfifo p", capture=True)
+    box.run("mark", nonce="n")
+    seen = (box.workspace / "f").stat()
+    os.utime(box.workspace / "f", ns=(1, seen.st_mtime_ns))
+    (box.workspace / "p").unlink()
+    os.utime(box.workspace / "d", ns=(1, 1))
+    (box.home / "outside").write_text("new")
+
+    assert {"intact": True, "reason": ""} == box.run("verify", nonce="n")
+
+
+def test_marker_of_an_older_runner_holds(box: Box):
+    """It says nothing of the files, so they are believed."""
+    box.bash("a", "echo x > f", capture=True)
+    marker = box.run("mark", nonce="n")
+    del marker["files"]
+    box.state("marker").write_text(json.dumps(marker))
+    (box.workspace / "f").unlink()
+
+    assert box.run("verify", nonce="n")["intact"]
 
 
 def test_restore_moves_an_old_workspace_aside(box: Box, store: ObjectStore, tmp_path: Path):

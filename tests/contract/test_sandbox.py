@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -132,6 +133,34 @@ async def test_a_planned_pause_stops_background_processes(bench: Bench):
 
     listed = await bench.workspace.ask(sandbox, "processes", {})
     assert not [row for row in listed["processes"] if row["alive"]]
+
+
+async def test_what_a_process_writes_as_it_is_stopped_is_saved(bench: Bench):
+    """The snapshot before a pause is taken after that, so a sandbox that dies in its sleep loses nothing."""
+    sandbox = await bench.create()
+    writer = "trap 'echo last > end; exit' TERM; echo on > begun; while :; do sleep 0.05; done"
+    await bench.use(sandbox, "bash", {"command": writer, "background": True})
+    point = await bench.snapshot(sandbox, reason="sleep", full_scan=True)
+    await pause(bench, sandbox)
+    await bench.client.kill(sandbox.sandbox_id)
+
+    restored = await bench.create(generation=2, restore_point=point.restore_point)
+
+    assert "on\nlast" == (await bench.bash(restored, "cat begun end")).preview.strip()
+
+
+async def test_files_changed_behind_a_pause_are_a_loss(bench: Bench, sandbox_data: Path):
+    """Also where all that the runner keeps beside them came back: the next capture would save the damage."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "mkdir d; echo kept > d/file; echo other > other")
+    await pause(bench, sandbox)
+    kept = next(sandbox_data.glob(f"**/{sandbox.sandbox_id}/home/workspace/d/file"))
+    kept.unlink()
+
+    found = await connect(bench, sandbox)
+
+    assert not found.intact
+    assert "not those that were paused" in found.reason
 
 
 async def test_an_unplanned_pause_is_a_loss(bench: Bench):

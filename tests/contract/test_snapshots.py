@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 from temporalio.exceptions import ApplicationError
 
+from activities.branches import UNDONE_RESULT, Branches, hold_point
 from activities.captures import Captures
 from activities.manifests import SLICES, pack_manifest, unpack_manifest
 from activities.restore import Restorer
@@ -66,6 +68,26 @@ def made_of(bench: Bench, *, kind: type[Snapshots] = Snapshots, local_sandbox: b
         captures=bench.captures,
         local_sandbox=local_sandbox,
     )
+
+
+async def test_files_and_answers_of_a_restore_point_within_a_reply_are_of_one_moment(bench: Bench):
+    """A call that ends after it was taken is in neither, whatever its result says."""
+    sandbox = await bench.create()
+    calls = [(f"toolu_{name}", "bash", {"command": f"echo {name} > {name}; ls"}) for name in ("a", "b")]
+    head = await bench.reply(*calls)
+    first = await bench.run(sandbox, head, "toolu_a", "bash")
+    point = await bench.snapshot(sandbox, head=head, reason="call", captured=first.captured, unended=1)
+    second = await bench.run(sandbox, head, "toolu_b", "bash")
+    async with bench.engine.begin() as connection:
+        held = await hold_point(connection, bench.build_id, 1)
+    branch = await Branches(bench.engine, bench.transcript).at(held)
+    restored = await bench.create(2, restore_point=held.id)
+
+    answers = [json.loads(block)["content"] for block in branch.blocks]
+    assert point.restore_point == held.id
+    assert 0 < first.captured < second.captured
+    assert "a" == answers[0].strip() == (await bench.bash(restored, "ls")).preview.strip()
+    assert UNDONE_RESULT == answers[1]
 
 
 def listening(bench: Bench, asked: list[str]) -> Bench:

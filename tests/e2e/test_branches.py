@@ -14,9 +14,9 @@ TURNS = 9
 NOTES = [f"step {n}" for n in range(2, TURNS)]
 
 
-async def start(everything, *, turns: int = TURNS):
+async def start(everything, *, turns: int = TURNS, name: str = ""):
     """A build that appends a line to a file in each turn, and prints the file at its end."""
-    name = f"branch-{uuid.uuid4().hex[:8]}"
+    name = name or f"branch-{uuid.uuid4().hex[:8]}"
     request = {"idea": f"[[script:sleeper turns={turns}]]", "project": name}
     return await everything.client.start_workflow("BuildWorkflow", request, id=name, task_queue="builds")
 
@@ -88,3 +88,29 @@ async def test_a_running_build_goes_back_and_does_the_rest_once(everything, data
     assert [f"step {n}" for n in range(2, 25)] == await noted(database, handle.id)
     assert result.turns < status.tool_calls
     assert result.spent_microdollars == status.spent_microdollars > 0
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_build_id_takes_back_no_other_build(everything, database):
+    """One that ended is forked, also where a newer build runs under its workflow id."""
+    origin = await start(everything, turns=4)
+    await ready(origin)
+    newer = await start(everything, turns=25, name=origin.id)
+    while (await newer.query("status", result_type=BuildStatus)).turns < 3:
+        await asyncio.sleep(0.05)
+    await newer.signal("pause")
+    await until(newer, "PAUSED")
+    name = f"fork-{uuid.uuid4().hex[:8]}"
+    words = ("--turn", "2", "--id", name)
+    status, said = await everything.starter("rewind", origin.first_execution_run_id, *words)
+    query = text("SELECT forked_from FROM builds WHERE workflow_id = :w")
+    await ready(everything.client.get_workflow_handle(name))
+    async with database.connect() as connection:
+        forked_from = (await connection.execute(query, {"w": name})).scalar_one()
+    entries = await newer.query("timeline")
+    await newer.signal("stop", "seen")
+
+    assert 0 == status, said
+    assert "has ended, so a new build goes on" in said
+    assert origin.first_execution_run_id == forked_from
+    assert not [entry for entry in entries if "back" in entry["text"]]

@@ -64,6 +64,18 @@ async def test_snapshots_are_taken_as_the_cadence_says(bench, cadence, saved):
     assert [*saved, (4, "sleep")] == taken
 
 
+async def test_a_snapshot_within_a_reply_says_which_calls_it_does_not_hold(bench):
+    """So many last ones; what is taken once all has ended holds them all, cut short or not."""
+    looked = call("read_file", "x").model_copy(update={"changing": False})
+    batch = acts(call("bash", "a"), looked, call("bash", "b"), call("bash", "c"))
+    world = World(cadence="call", replies=iter([batch, done()]))
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    taken = [(one.reason, one.unended) for one in world.snapshots]
+    assert [("call", 3), ("call", 1), ("call", 0), ("sleep", 0)] == taken
+
+
 async def test_a_long_phase_is_saved_now_and_then(bench):
     """However long a phase lasts, only so many calls can be undone."""
     batches = [acts(*(call("bash", f"{turn}-{each}") for each in range(10))) for turn in range(7)]

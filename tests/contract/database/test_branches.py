@@ -1,14 +1,17 @@
 """A fork and a rewind: one conversation up to the restore point, its own money, calls and words after it."""
 
+import json
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from temporalio.exceptions import ApplicationError
 
-from activities.branches import UNKNOWN_RESULT, Branches
+from activities.branches import UNDONE_RESULT, UNKNOWN_RESULT, Branches
 from activities.conversation import next_question
 from activities.receipt_rows import load_past, load_receipt
 from activities.rewinds import Rewinds
@@ -57,8 +60,14 @@ async def built(
     return build, replies, points
 
 
-async def say(desk: Any, build: PreparedBuild, parent: int, *calls: tuple[str, dict[str, Any]]) -> int:
-    """Append a reply that makes these calls, and their results."""
+async def say(
+    desk: Any,
+    build: PreparedBuild,
+    parent: int,
+    *calls: tuple[str, dict[str, Any]],
+    captured: Sequence[int] = (),
+) -> int:
+    """Append a reply that makes these calls, and their results, which may be in these captures."""
     blocks = [
         {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex}", "name": name, "input": given}
         for name, given in calls
@@ -72,8 +81,10 @@ async def say(desk: Any, build: PreparedBuild, parent: int, *calls: tuple[str, d
         head = await desk.transcript.append(
             connection, build_id=build.build_id, parent_id=question, role="assistant", body=dump(blocks)
         )
-    for block in blocks:
-        await desk.transcript.write_result(head, block["id"], content="Told.", is_error=False, generation=1)
+    for block, number in zip_longest(blocks, captured, fillvalue=0):
+        effects = {"captured": number}
+        said = {"content": f"Told, {number}.", "is_error": False, "effects": effects}
+        await desk.transcript.write_result(head, block["id"], generation=1, **said)
     return head
 
 
@@ -210,6 +221,17 @@ async def test_what_is_not_kept_is_answered_with_what_is(desk):
     assert "is not a project of user 'local'" in foreign.value.message
 
 
+async def test_a_point_that_went_before_it_was_gone_back_to_is_said(desk):
+    """By whoever's hand, as a held one is not pruned: the build ends with a word, not with a bug of ours."""
+    build, _, points = await built(desk, 2)
+    rewinds = Rewinds(desk.engine, Branches(desk.engine, desk.transcript))
+    found = await desk.run(rewinds.find_restore_point, FindRestorePoint(build_id=build.build_id, turn=1))
+    async with desk.engine.begin() as connection:
+        await connection.execute(delete(restore_points).filter_by(id=points[0]))
+    with pytest.raises(ApplicationError, match="no restore point of turn 1 is kept"):
+        await desk.run(rewinds.rewind_build, RewindBuild(build_id=build.build_id, rewind=found))
+
+
 async def test_calls_without_a_result_are_answered_with_what_is_known(desk):
     """A build that was ended within a turn can be forked there: the model is told that it may have run."""
     build = await desk.prepare(idea=IDEA)
@@ -222,6 +244,35 @@ async def test_calls_without_a_result_are_answered_with_what_is_known(desk):
     assert UNKNOWN_RESULT in body
     assert "[sandbox] undone: bash" in body
     assert {} == await desk.transcript.results_for(reply.head)
+
+
+@pytest.mark.parametrize("how", [fork, rewind])
+@pytest.mark.parametrize(
+    ("unended", "told"),
+    [
+        (0, ["Told, 1.", "Told, 0.", "Told, 2.", "Told, 0."]),
+        (1, ["Told, 1.", "Told, 0.", "Told, 2.", "Told, 0."]),
+        (2, ["Told, 1.", "Told, 0.", UNDONE_RESULT, UNDONE_RESULT]),
+        (3, ["Told, 1.", "Told, 0.", UNDONE_RESULT, UNDONE_RESULT]),
+        (4, [UNDONE_RESULT] * 4),
+    ],
+)
+async def test_calls_that_ended_after_the_files_were_taken_are_undone(
+    desk, how, unended: int, told: list[str]
+):
+    """From the first that changed files on: what it did, and what was seen after it, is not there."""
+    build = await desk.prepare(idea=IDEA, build_plan=PLAN)
+    calls = [("bash", {"command": "one"}), ("grep", {"pattern": "x"}), ("bash", {"command": "two"})]
+    begun = ("narrate", {"message": "m", "phase_name": "One"})
+    head = await say(desk, build, build.head, *calls, begun, captured=(1, 0, 2, 0))
+    await keep(desk, build, 1, head, reason="call", unended=unended)
+    made = await how(desk, build, 1)
+    blocks = json.loads((await desk.transcript.path(made.head))[-1].body)
+
+    answers = [block for block in blocks if block["type"] == "tool_result"]
+    assert told == [block["content"] for block in answers]
+    assert [text == UNDONE_RESULT for text in told] == [block.get("is_error", False) for block in answers]
+    assert made.phase == ("" if UNDONE_RESULT in told else "One")
 
 
 async def test_rewinds_to_the_same_turn_are_two(desk):
@@ -249,7 +300,7 @@ async def test_a_further_build_begins_at_what_was_gone_back_to(desk):
     assert (points[0], newer, points[2]) == (
         further.restore_point, later.restore_point, last.restore_point,
     )  # fmt: skip
-    assert points[2] == (await row_of(desk, build))["restore_point"]
+    assert build.restore_point == (await row_of(desk, build))["restore_point"]
     assert replies[2].head == (await desk.transcript.path(undone.head))[-1].parent_id
 
 
