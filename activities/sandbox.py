@@ -18,6 +18,7 @@ from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.preflight import invalid_template, preflight
 from activities.restore import Restorer
+from activities.sandbox_client import Listed
 from activities.sandbox_rows import SandboxRow, SandboxRows
 from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
@@ -36,7 +37,7 @@ MIN_FREE_BYTES: Final = 512 * 1024 * 1024
 
 
 class Sandboxes(ports.Sandboxes):
-    """The sandboxes of all builds of this installation."""
+    """The sandboxes of all builds of this database."""
 
     def __init__(
         self,
@@ -52,7 +53,6 @@ class Sandboxes(ports.Sandboxes):
         self._rows = rows
         self._restorer = restorer
         self._time = time
-        self._installation = settings.installation_id
         self._longest_run = timedelta(seconds=settings.sandbox_longest_run_seconds)
 
     @override
@@ -76,7 +76,7 @@ class Sandboxes(ports.Sandboxes):
         """Give the row an existing sandbox: its own, one made by an attempt that died, or a new one."""
         if row.sandbox_id and await self._client.is_running(row.sandbox_id):
             return row
-        metadata = self._metadata(row)
+        metadata = await self._metadata(row)
         key = f"nightshift-{hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:40]}"
         began = datetime.now(UTC)
         found = await self._client.find(metadata)
@@ -91,9 +91,9 @@ class Sandboxes(ports.Sandboxes):
     def _end_of_run(self, began: datetime) -> datetime:
         return began + self._longest_run
 
-    def _metadata(self, row: SandboxRow) -> dict[str, str]:
+    async def _metadata(self, row: SandboxRow) -> dict[str, str]:
         return {
-            "installation": self._installation,
+            "installation": await self._rows.installation(),
             "build": row.build_id,
             "generation": str(row.generation),
             "role": row.role,
@@ -230,22 +230,32 @@ class Sandboxes(ports.Sandboxes):
         return sum([await self._try_end(row) for row in await self._rows.doomed()])
 
     async def sweep(self, *, min_age: timedelta = MIN_AGE) -> list[str]:
-        """Kill this installation's sandboxes that no row holds any more and give their ids; for the janitor.
+        """Kill the sandboxes that a row asked for and does not hold, and give their ids; for the janitor.
 
-        A young one is spared: its row may not have its id yet.
+        A young one is spared: its row may not have its id yet. One that no row asked for is, too: the
+        database may be an older backup.
         """
         killed: list[str] = []
         oldest = datetime.now(UTC) - min_age
-        for each in await self._client.all({"installation": self._installation}):
-            row = await self._rows.find(each.metadata.get("build", ""), each.sandbox_id)
-            held = row is not None and row.state not in {"doomed", "gone"}
-            if not held and each.started_at < oldest:
+        for each in await self._client.all({"installation": await self._rows.installation()}):
+            if each.started_at >= oldest:
+                continue
+            row = await self._rows.that_asked(each.metadata)
+            if row is None:
+                log.warning(
+                    "Sandbox %s is left alone: no row asked for it: %s", each.sandbox_id, each.metadata
+                )
+            elif not row.holds(each.sandbox_id):
                 await self._client.kill(each.sandbox_id)
                 killed.append(each.sandbox_id)
-                if nameless := await self._rows.nameless(each.metadata):
-                    named = await self._rows.note(nameless, state="gone", sandbox_id=each.sandbox_id)
-                    await self._time.end(named)
+                await self._end_nameless(row, each)
         return killed
+
+    async def _end_nameless(self, row: SandboxRow, killed: Listed) -> None:
+        """Book a sandbox that was killed before the row that still waits for it learnt its id."""
+        if row.sandbox_id or killed.metadata.get("attempt") != str(row.attempt):
+            return
+        await self._time.end(await self._rows.note(row, state="gone", sandbox_id=killed.sandbox_id))
 
     async def _try_end(self, row: SandboxRow) -> bool:
         try:

@@ -93,7 +93,6 @@ def settings(services: Mapping[str, str], sandbox_server: str) -> Settings:
             "e2b_api_url": sandbox_server,
             "e2b_sandbox_url": sandbox_server,
             "NIGHTSHIFT_LOCAL_SANDBOX": True,
-            "NIGHTSHIFT_INSTALLATION_ID": "tests",
         }
     )
 
