@@ -191,16 +191,28 @@ class Sandboxes(ports.Sandboxes):
     async def resume(self, row: SandboxRow, *, running: bool) -> str:
         """Resume or lengthen a sandbox, paid from now on, and give the id that the provider answered with.
 
-        Another than the row's is noted, and killed with it.
+        Another than the row's is noted and killed. What did not run after all is not paid.
+        Raises SandboxLost.
         """
         if activity.info().attempt == 1:
             await self._time.renew(row.build_id)
         await self._time.begin(row, anew=not running)
-        answered = await self._client.resume(row.sandbox_id)
+        try:
+            answered = await self._client.resume(row.sandbox_id)
+        except ApplicationError as error:
+            if error.type == FailureType.SANDBOX_LOST:
+                await self.end_unless_running(row, ran=running)
+            raise
         if answered != row.sandbox_id:
             strays = [*row.details.get("strays", []), answered]
-            await self._rows.note(row, state=row.state, strays=strays)
+            await self._try_end(await self._rows.note(row, state=row.state, strays=strays))
+            await self.end_unless_running(row, ran=running)
         return answered
+
+    async def end_unless_running(self, row: SandboxRow, *, ran: bool) -> None:
+        """End what is paid for a sandbox that the provider does not call running: up to now if it `ran`."""
+        if not await self._client.is_running(row.sandbox_id):
+            await (self._time.end(row) if ran else self._time.cancel(row))
 
     @override
     @activity.defn
