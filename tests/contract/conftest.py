@@ -201,15 +201,21 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
+    settings: Settings,
+    engine: AsyncEngine,
+    objects: Objects,
+    events: EventStream,
+    *,
+    local_sandbox: bool = True,
 ) -> AsyncIterator[Bench]:
+    """A worker's adapters and a build; where sandboxes are not local, files go through the worker."""
     time = SandboxTime(engine, settings)
     client = SandboxClient(settings, lengthened=time.lengthened)
     workspace = Workspace(client, runner=archive()[1])
     rows, points, transcript = SandboxRows(engine), RestorePoints(engine), Transcript(engine)
     screenshots, captures = Screenshots(objects, workspace), Captures()
     restorer, stored = (
-        Restorer(workspace, objects, points, local_sandbox=True),
+        Restorer(workspace, objects, points, local_sandbox=local_sandbox),
         StoredObjects(engine, objects),
     )
     bench = Bench(
@@ -226,7 +232,13 @@ async def open_bench(
         sandboxes=Sandboxes(workspace, rows, restorer, time=time, settings=settings),
         stored=stored,
         snapshots=Snapshots(
-            workspace, objects, points, restorer, stored=stored, captures=captures, local_sandbox=True
+            workspace,
+            objects,
+            points,
+            restorer,
+            stored=stored,
+            captures=captures,
+            local_sandbox=local_sandbox,
         ),
         tools=Tools(
             workspace,
