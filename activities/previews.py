@@ -10,13 +10,15 @@ from activities.checks import Checks
 from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.sandbox import Sandboxes
-from activities.sandbox_rows import SandboxRows
+from activities.sandbox_rows import SandboxRow, SandboxRows
 from activities.tables import builds
 from activities.workspace import Workspace
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.files import ProofReport, ProofStep, SandboxRef, ServePreview
 from workflows.models import BuildPlan
+
+GONE = "Its sandbox is gone; a further build of the project restores its files."
 
 
 class Previews(ports.Previews):
@@ -48,15 +50,16 @@ class Previews(ports.Previews):
             build = await self._find(request.workflow_id)
             if build is None:
                 return _cannot(f"{request.workflow_id} has no READY build.")
+            row = await self._rows.find(build["id"], build["sandbox_id"])
+            if row is None or not row.holds(build["sandbox_id"]):
+                return _cannot(GONE)
             try:
-                sandbox = await self._resume(build)
+                return await self._serve(build, row)
             except ApplicationError as error:
                 if error.type != FailureType.SANDBOX_LOST:
                     raise
-                sandbox = None
-            if sandbox is None:
-                return _cannot("Its sandbox is gone; a further build of the project restores its files.")
-        return await self._checks.start_preview(_step(build, sandbox))
+                await self._sandboxes.end_unless_running(row, ran=True)
+                return _cannot(GONE)
 
     async def _find(self, workflow_id: str) -> RowMapping | None:
         newest = (
@@ -68,16 +71,13 @@ class Previews(ports.Previews):
         async with self._engine.connect() as connection:
             return (await connection.execute(newest)).mappings().first()
 
-    async def _resume(self, build: RowMapping) -> SandboxRef | None:
-        row = await self._rows.find(build["id"], build["sandbox_id"])
-        if row is None:
-            return None
+    async def _serve(self, build: RowMapping, row: SandboxRow) -> ProofReport:
         running = await self._workspace.client.is_running(row.sandbox_id)
         if await self._sandboxes.resume(row, running=running) != row.sandbox_id:
-            return None
+            return _cannot(GONE)
         # The app may still run, and would hold its port against the one that is started now.
         await self._workspace.ask(row.reference, "stop_processes", {})
-        return row.reference
+        return await self._checks.start_preview(_step(build, row.reference))
 
 
 def _step(build: RowMapping, sandbox: SandboxRef) -> ProofStep:

@@ -18,6 +18,7 @@ from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.preflight import invalid_template, preflight
 from activities.restore import Restorer
+from activities.sandbox_client import Listed
 from activities.sandbox_rows import SandboxRow, SandboxRows
 from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
@@ -38,7 +39,7 @@ MARK_TIME: Final = timedelta(minutes=2)
 
 
 class Sandboxes(ports.Sandboxes):
-    """The sandboxes of all builds of this installation."""
+    """The sandboxes of all builds of this database."""
 
     def __init__(
         self,
@@ -54,7 +55,6 @@ class Sandboxes(ports.Sandboxes):
         self._rows = rows
         self._restorer = restorer
         self._time = time
-        self._installation = settings.installation_id
         self._longest_run = timedelta(seconds=settings.sandbox_longest_run_seconds)
 
     @override
@@ -78,7 +78,7 @@ class Sandboxes(ports.Sandboxes):
         """Give the row an existing sandbox: its own, one made by an attempt that died, or a new one."""
         if row.sandbox_id and await self._client.is_running(row.sandbox_id):
             return row
-        metadata = self._metadata(row)
+        metadata = await self._metadata(row)
         key = f"nightshift-{hashlib.sha256(repr(sorted(metadata.items())).encode()).hexdigest()[:40]}"
         began = datetime.now(UTC)
         found = await self._client.find(metadata)
@@ -93,9 +93,9 @@ class Sandboxes(ports.Sandboxes):
     def _end_of_run(self, began: datetime) -> datetime:
         return began + self._longest_run
 
-    def _metadata(self, row: SandboxRow) -> dict[str, str]:
+    async def _metadata(self, row: SandboxRow) -> dict[str, str]:
         return {
-            "installation": self._installation,
+            "installation": await self._rows.installation(),
             "build": row.build_id,
             "generation": str(row.generation),
             "role": row.role,
@@ -194,16 +194,28 @@ class Sandboxes(ports.Sandboxes):
     async def resume(self, row: SandboxRow, *, running: bool) -> str:
         """Resume or lengthen a sandbox, paid from now on, and give the id that the provider answered with.
 
-        Another than the row's is noted, and killed with it.
+        Another than the row's is noted and killed. What did not run after all is not paid.
+        Raises SandboxLost.
         """
         if activity.info().attempt == 1:
             await self._time.renew(row.build_id)
         await self._time.begin(row, anew=not running)
-        answered = await self._client.resume(row.sandbox_id)
+        try:
+            answered = await self._client.resume(row.sandbox_id)
+        except ApplicationError as error:
+            if error.type == FailureType.SANDBOX_LOST:
+                await self.end_unless_running(row, ran=running)
+            raise
         if answered != row.sandbox_id:
             strays = [*row.details.get("strays", []), answered]
-            await self._rows.note(row, state=row.state, strays=strays)
+            await self._try_end(await self._rows.note(row, state=row.state, strays=strays))
+            await self.end_unless_running(row, ran=running)
         return answered
+
+    async def end_unless_running(self, row: SandboxRow, *, ran: bool) -> None:
+        """End what is paid for a sandbox that the provider does not call running: up to now if it `ran`."""
+        if not await self._client.is_running(row.sandbox_id):
+            await (self._time.end(row) if ran else self._time.cancel(row))
 
     @override
     @activity.defn
@@ -233,22 +245,32 @@ class Sandboxes(ports.Sandboxes):
         return sum([await self._try_end(row) for row in await self._rows.doomed()])
 
     async def sweep(self, *, min_age: timedelta = MIN_AGE) -> list[str]:
-        """Kill this installation's sandboxes that no row holds any more and give their ids; for the janitor.
+        """Kill the sandboxes that a row asked for and does not hold, and give their ids; for the janitor.
 
-        A young one is spared: its row may not have its id yet.
+        A young one is spared: its row may not have its id yet. One that no row asked for is, too: the
+        database may be an older backup.
         """
         killed: list[str] = []
         oldest = datetime.now(UTC) - min_age
-        for each in await self._client.all({"installation": self._installation}):
-            row = await self._rows.find(each.metadata.get("build", ""), each.sandbox_id)
-            held = row is not None and row.state not in {"doomed", "gone"}
-            if not held and each.started_at < oldest:
+        for each in await self._client.all({"installation": await self._rows.installation()}):
+            if each.started_at >= oldest:
+                continue
+            row = await self._rows.that_asked(each.metadata)
+            if row is None:
+                log.warning(
+                    "Sandbox %s is left alone: no row asked for it: %s", each.sandbox_id, each.metadata
+                )
+            elif not row.holds(each.sandbox_id):
                 await self._client.kill(each.sandbox_id)
                 killed.append(each.sandbox_id)
-                if nameless := await self._rows.nameless(each.metadata):
-                    named = await self._rows.note(nameless, state="gone", sandbox_id=each.sandbox_id)
-                    await self._time.end(named)
+                await self._end_nameless(row, each)
         return killed
+
+    async def _end_nameless(self, row: SandboxRow, killed: Listed) -> None:
+        """Book a sandbox that was killed before the row that still waits for it learnt its id."""
+        if row.sandbox_id or killed.metadata.get("attempt") != str(row.attempt):
+            return
+        await self._time.end(await self._rows.note(row, state="gone", sandbox_id=killed.sandbox_id))
 
     async def _try_end(self, row: SandboxRow) -> bool:
         try:

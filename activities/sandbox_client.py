@@ -167,7 +167,8 @@ class SandboxClient:
 
         Less than needed: the provider ends its longest continuous run before. Raises SandboxLost.
         """
-        await self._attach(sandbox_id, needed=needed)
+        # Just what is needed would be less by the time that it is asked.
+        await self._attach(sandbox_id, needed=needed + MARGIN)
         return self._handles[sandbox_id].end_at - datetime.now(UTC)
 
     async def run(self, sandbox_id: str, command: str, *, within: timedelta) -> Output:

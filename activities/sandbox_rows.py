@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from activities.tables import sandboxes
+from activities.tables import installation, sandboxes
 from workflows.files import SandboxRef
 
 _DETAILS = sandboxes.c.details
@@ -53,12 +53,21 @@ class SandboxRow(NamedTuple):
         """How often this generation was asked for after an earlier one was killed."""
         return int(self.details.get("attempt", 0))
 
+    def holds(self, sandbox_id: str) -> bool:
+        """Tell whether the build may use this sandbox."""
+        return self.sandbox_id == sandbox_id and self.state not in {"doomed", "gone"}
+
 
 class SandboxRows:
     """The sandboxes table."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+
+    async def installation(self) -> str:
+        """Give the id of this database, which alone knows what its rows asked for."""
+        async with self._engine.connect() as connection:
+            return (await connection.execute(select(installation.c.id))).scalar_one()
 
     async def open(self, build_id: str, *, role: str, generation: int) -> SandboxRow:
         """Give the row of this generation, made where it is missing, made anew where it had ended."""
@@ -108,14 +117,13 @@ class SandboxRows:
                 connection, and_(sandboxes.c.build_id == build_id, sandboxes.c.sandbox_id == sandbox_id)
             )
 
-    async def nameless(self, metadata: Mapping[str, str]) -> SandboxRow | None:
-        """Give the row that asked for a sandbox with this metadata, if it never learnt the id."""
+    async def that_asked(self, metadata: Mapping[str, str]) -> SandboxRow | None:
+        """Give the row that asked for a sandbox with this metadata; it may hold another by now, or none."""
         build_id, role, generation = (metadata.get(key, "") for key in ("build", "role", "generation"))
-        if not generation.isdigit():
+        if not generation.isdecimal():
             return None
         async with self._engine.connect() as connection:
-            asked = is_row(build_id, role, int(generation))
-            return await _one(connection, and_(asked, sandboxes.c.sandbox_id == ""))
+            return await _one(connection, is_row(build_id, role, int(generation)))
 
     async def of_build(self, build_id: str) -> list[SandboxRow]:
         """Give every row of a build."""

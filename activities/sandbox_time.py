@@ -91,9 +91,15 @@ class SandboxTime:
             if was_running:
                 await connection.execute(update(sandboxes).where(_is(row)).values(runs_until=now))
             await book_time(connection, row.build_id, now, self._rate)
-            await connection.execute(update(sandboxes).where(_is(row)).values(billed_until=None))
-            if not await is_any_running(connection, row.build_id):
-                await release_ahead(connection, row.build_id)
+            await _unmark(connection, row)
+
+    async def cancel(self, row: SandboxRow) -> None:
+        """Forget what `begin` noted of a sandbox that did not run after all."""
+        if self._rate.is_free:
+            return
+        async with self._engine.begin() as connection:
+            await lock_purchases(connection, row.build_id)
+            await _unmark(connection, row)
 
     async def settle(self, build_id: str) -> None:
         """Book what an ended build used until now, and give back what was set aside."""
@@ -129,6 +135,12 @@ def _is_over(now: datetime) -> Any:
     return and_(
         sandboxes.c.billed_until.is_not(None), sandboxes.c.runs_until <= now, sandboxes.c.sandbox_id != ""
     )
+
+
+async def _unmark(connection: AsyncConnection, row: SandboxRow) -> None:
+    await connection.execute(update(sandboxes).where(_is(row)).values(billed_until=None))
+    if not await is_any_running(connection, row.build_id):
+        await release_ahead(connection, row.build_id)
 
 
 def _is(row: SandboxRow) -> Any:

@@ -86,8 +86,6 @@ class Settings(BaseSettings):
     """How long the provider lets a sandbox run without a pause, seconds: 86400 on E2B's Pro, 3600 on Base."""
     sandbox_microdollars_per_second: Annotated[Decimal | None, Field(ge=0, le=1_000_000)] = None
     """What a running sandbox costs; none: E2B's list price, and 0 for the local stand-in."""
-    installation_id: Annotated[str, Field(validation_alias="NIGHTSHIFT_INSTALLATION_ID")] = "local"
-    """Marks what this installation created, for sweeping."""
     allow_unisolated: Annotated[bool, Field(validation_alias="NIGHTSHIFT_ALLOW_UNISOLATED")] = False
     """Let a real model work in a local sandbox without isolation."""
     local_model: Annotated[bool, Field(validation_alias="NIGHTSHIFT_LOCAL_MODEL")] = False

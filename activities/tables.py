@@ -160,6 +160,14 @@ stored_objects = sa.Table(
     sa.Index(None, "noted_at"),
 )
 
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("is_this", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("id", sa.Text, nullable=False, comment="random; in the metadata of our sandboxes"),
+    moment(),
+)
+
 sandboxes = sa.Table(
     "sandboxes",
     metadata,

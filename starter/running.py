@@ -42,7 +42,6 @@ def environment_of(stack: Stack, outside: Mapping[str, str]) -> dict[str, str]:
         **_network(outside),
         **{name: outside[name] for name in Settings.variables() if outside.get(name) and _is_general(name)},
         **stack.environment,
-        "NIGHTSHIFT_INSTALLATION_ID": stack.home.installation,
         "NIGHTSHIFT_LOCAL_MODEL": str(Part.MODEL in stand_ins).lower(),
         "NIGHTSHIFT_LOCAL_SANDBOX": str(Part.SANDBOX in stand_ins).lower(),
     }

@@ -103,7 +103,7 @@ async def open_parts() -> AsyncIterator[Parts]:
     os.environ[WITNESS] = str(parts.witness)
     try:
         started = await asyncio.gather(*(parts.start(part) for part in Part))
-        parts.environment |= _environment(home, started)
+        parts.environment |= _environment(started)
         async with _workers(parts):
             yield parts
     finally:
@@ -113,9 +113,8 @@ async def open_parts() -> AsyncIterator[Parts]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _environment(home: Home, started: list[Started]) -> Mapping[str, str]:
+def _environment(started: list[Started]) -> Mapping[str, str]:
     return {name: value for each in started for name, value in each.environment.items()} | {
-        "NIGHTSHIFT_INSTALLATION_ID": home.installation,
         "NIGHTSHIFT_LOCAL_MODEL": "true",
         "NIGHTSHIFT_LOCAL_SANDBOX": "true",
         "SANDBOX_MICRODOLLARS_PER_SECOND": SANDBOX_PRICE,

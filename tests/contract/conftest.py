@@ -7,11 +7,13 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
@@ -19,6 +21,7 @@ from activities.captures import Captures
 from activities.checks import Checks
 from activities.database import open_database, upgrade_database
 from activities.events import EventStream
+from activities.money_tables import users
 from activities.objects import Objects
 from activities.progress import Progress
 from activities.restore import Restorer
@@ -32,6 +35,7 @@ from activities.screenshots import Screenshots
 from activities.settings import Settings
 from activities.snapshots import Snapshots
 from activities.stored_objects import StoredObjects
+from activities.tables import builds, projects
 from activities.tools import Tools
 from activities.transcript import Transcript, dump
 from activities.workspace import Workspace
@@ -97,7 +101,6 @@ def settings(services: Mapping[str, str], sandbox_server: str) -> Settings:
             "e2b_api_url": sandbox_server,
             "e2b_sandbox_url": sandbox_server,
             "NIGHTSHIFT_LOCAL_SANDBOX": True,
-            "NIGHTSHIFT_INSTALLATION_ID": "tests",
         }
     )
 
@@ -202,15 +205,21 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
+    settings: Settings,
+    engine: AsyncEngine,
+    objects: Objects,
+    events: EventStream,
+    *,
+    local_sandbox: bool = True,
 ) -> AsyncIterator[Bench]:
+    """A worker's adapters and a build; where sandboxes are not local, files go through the worker."""
     time = SandboxTime(engine, settings)
     client = SandboxClient(settings, lengthened=time.lengthened)
     workspace = Workspace(client, runner=archive()[1])
     rows, points, transcript = SandboxRows(engine), RestorePoints(engine), Transcript(engine)
     screenshots, captures = Screenshots(objects, workspace), Captures()
     restorer, stored = (
-        Restorer(workspace, objects, points, local_sandbox=True),
+        Restorer(workspace, objects, points, local_sandbox=local_sandbox),
         StoredObjects(engine, objects),
     )
     bench = Bench(
@@ -227,7 +236,13 @@ async def open_bench(
         sandboxes=Sandboxes(workspace, rows, restorer, time=time, settings=settings),
         stored=stored,
         snapshots=Snapshots(
-            workspace, objects, points, restorer, stored=stored, captures=captures, local_sandbox=True
+            workspace,
+            objects,
+            points,
+            restorer,
+            stored=stored,
+            captures=captures,
+            local_sandbox=local_sandbox,
         ),
         tools=Tools(
             workspace,
@@ -266,6 +281,31 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     """A worker's adapters and a new build; its sandboxes are killed at the end."""
     async with open_bench(settings, engine, objects, events) as made:
+        yield made
+
+
+@pytest.fixture
+async def paid(
+    settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
+) -> AsyncIterator[Bench]:
+    """A worker's adapters where a second costs a microdollar, and a build with a row."""
+    priced = settings.model_copy(update={"sandbox_microdollars_per_second": Decimal(1)})
+    async with open_bench(priced, engine, objects, events) as made:
+        user = f"user-{uuid.uuid4().hex[:12]}"
+        async with engine.begin() as connection:
+            await connection.execute(insert(users).values(id=user, tier="partner"))
+            await connection.execute(insert(projects).values(id=made.build_id, user_id=user))
+            await connection.execute(
+                insert(builds).values(
+                    id=made.build_id,
+                    workflow_id=made.build_id,
+                    project=made.build_id,
+                    user_id=user,
+                    number=1,
+                    model="m",
+                    head=1,
+                )
+            )
         yield made
 
 

@@ -61,7 +61,7 @@ async def test_a_retried_create_gives_the_same_sandbox(bench: Bench):
 async def test_a_create_that_died_before_its_answer_was_noted_is_adopted(bench: Bench):
     """A sandbox made by an attempt that never wrote its id is found by metadata, not made twice."""
     row = await bench.rows.open(bench.build_id, role="build", generation=1)
-    orphan = await bench.client.create("nightshift-test", metadata=bench.sandboxes._metadata(row))
+    orphan = await bench.client.create("nightshift-test", metadata=await bench.sandboxes._metadata(row))
 
     assert orphan == (await bench.create()).sandbox_id
 

@@ -1,7 +1,8 @@
 """How `activities/sandbox_client.py` tells a passing fault of the line from a lost sandbox."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,12 +15,14 @@ from typing_extensions import override
 
 from activities.runner_archive import archive
 from activities.sandbox_client import SandboxClient
+from activities.sandbox_rows import SandboxRow
 from activities.settings import Settings
 from activities.workspace import MAX_LINE_BYTES, Workspace
 from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
 
 SOON = timedelta(seconds=20)
+Made = Callable[..., Awaitable[str]]
 
 
 class Line:
@@ -203,16 +206,53 @@ async def test_a_wrong_key_is_waited_for(settings: Settings):
     assert "e2b_0000" not in caught.value.message
 
 
-async def test_the_sweep_spares_what_is_held_and_what_is_young(bench: Bench):
-    """Only an old sandbox that no row holds is killed."""
+@pytest.fixture
+async def made(bench: Bench) -> AsyncIterator[Made]:
+    """Makes sandboxes that no row names, in the provider's account; they are killed at the end."""
+    ids: list[str] = []
+
+    async def make(row: SandboxRow, **other: str) -> str:
+        metadata = await bench.sandboxes._metadata(row) | other
+        ids.append(await bench.client.create(f"nightshift-{uuid.uuid4().hex}", metadata=metadata))
+        return ids[-1]
+
+    yield make
+    for sandbox_id in ids:
+        await bench.client.kill(sandbox_id)
+
+
+async def test_the_sweep_kills_only_what_a_row_asked_for_and_does_not_hold(bench: Bench, made: Made):
+    """Not what is held or young, nor another installation's on the same account, nor what has no row here."""
     held = await bench.create()
-    stray = await bench.client.create(
-        "nightshift-unheld", metadata={"installation": "tests", "build": "gone"}
-    )
+    row = await bench.rows.open(bench.build_id, role="build", generation=1)
+    stray = await made(row)
+    others = {
+        "another installation's": await made(row, installation=str(uuid.uuid4())),
+        "of a build that is in a newer backup": await made(row, build="newer"),
+        "of no generation": await made(row, generation=""),
+    }
 
-    spared = await bench.sandboxes.sweep()
+    young = await bench.sandboxes.sweep()
     killed = await bench.sandboxes.sweep(min_age=timedelta(0))
+    alive = {name for name, one in others.items() if await bench.client.is_running(one)}
 
-    assert stray not in spared
-    assert stray in killed
-    assert held.sandbox_id not in killed
+    assert ([], [stray]) == (young, killed)
+    assert set(others) == alive
+    assert await bench.client.is_running(held.sandbox_id)
+
+
+async def test_the_sweep_names_the_row_that_waits_for_what_it_kills(bench: Bench, made: Made):
+    """A row whose creation died has ended with its sandbox; one that is asked for anew goes on waiting."""
+    died = await bench.rows.open(bench.build_id, role="build", generation=1)
+    first = await bench.rows.open(bench.build_id, role="check", generation=1)
+    orphans = {await made(died), await made(first)}
+    await bench.rows.note(first, state="gone")
+    await bench.rows.open(bench.build_id, role="check", generation=1)
+
+    killed = await bench.sandboxes.sweep(min_age=timedelta(0))
+    rows = {
+        row.role: (row.state, row.sandbox_id in orphans) for row in await bench.rows.of_build(bench.build_id)
+    }
+
+    assert orphans == set(killed)
+    assert {"build": ("gone", True), "check": ("creating", False)} == rows

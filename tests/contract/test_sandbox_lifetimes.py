@@ -96,6 +96,14 @@ async def test_a_command_that_could_not_end_before_the_run_does_is_not_begun(
     assert (await tight.bash(resumed, "cat ran")).preview.split() == ["short", "long"]
 
 
+async def test_a_command_may_take_longer_than_a_session(tight: Bench):
+    """The session is lengthened for it; only the end of the run, which nothing moves, stands in its way."""
+    sandbox = await created(tight)
+    outcome = await tight.bash(sandbox, "echo ran", seconds=600)
+
+    assert "ran" == outcome.preview.strip()
+
+
 async def test_a_run_ends_when_the_setting_says_and_anew_after_a_pause(tight: Bench):
     """Create, its retry and connect tell when the run ends; a retried create tells the same."""
     before = datetime.now(UTC)

@@ -1,24 +1,16 @@
 """What the steps of a sandbox's life book, on the real database and the sandbox server."""
 
-import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-import pytest
-from sqlalchemy import func, insert, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import func, select
 from temporalio.testing import ActivityEnvironment
 
-from activities.events import EventStream
 from activities.heartbeat import heartbeating
-from activities.money_tables import AHEAD, SANDBOX, ledger, users
-from activities.objects import Objects
-from activities.settings import Settings
-from activities.tables import builds, projects, sandboxes
-from tests.contract.conftest import Bench, open_bench
+from activities.money_tables import AHEAD, SANDBOX, ledger
+from activities.tables import sandboxes
+from tests.contract.conftest import Bench
 from workflows.files import CreateSandbox, ProofStep
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -26,36 +18,13 @@ SLACK = 20
 """Seconds that the steps themselves may take in a test."""
 
 
-@pytest.fixture
-async def paid(
-    settings: Settings, engine: AsyncEngine, objects: Objects, events: EventStream
-) -> AsyncIterator[Bench]:
-    """A worker's adapters where a second costs a microdollar, and a build with a row."""
-    priced = settings.model_copy(update={"sandbox_microdollars_per_second": Decimal(1)})
-    async with open_bench(priced, engine, objects, events) as made:
-        user = f"user-{uuid.uuid4().hex[:12]}"
-        async with engine.begin() as connection:
-            await connection.execute(insert(users).values(id=user, tier="partner"))
-            await connection.execute(insert(projects).values(id=made.build_id, user_id=user))
-            await connection.execute(
-                insert(builds).values(
-                    id=made.build_id,
-                    workflow_id=made.build_id,
-                    project=made.build_id,
-                    user_id=user,
-                    number=1,
-                    model="m",
-                    head=1,
-                )
-            )
-        yield made
-
-
 async def at(seconds: int, method: Any, *request: object, attempt: int = 1) -> Any:
     """Run an activity that the server starts so much after noon."""
     environment = ActivityEnvironment()
     started = NOON + timedelta(seconds=seconds)
-    environment.info = replace(environment.info, started_time=started, attempt=attempt)
+    environment.info = replace(
+        environment.info, started_time=started, scheduled_time=started, attempt=attempt
+    )
     return await environment.run(method, *request)
 
 
@@ -103,6 +72,21 @@ async def test_a_sandbox_is_paid_while_it_runs(paid: Bench):
     assert awake == (1, 1_800)
     assert 100 <= await cost(paid) - asleep[0] < 100 + SLACK
     assert (0, 0) == (await running(paid), await ahead(paid))
+
+
+async def test_a_sandbox_that_is_lost_in_its_sleep_costs_nothing(paid: Bench):
+    """It was paid to its pause; that it was to run again is forgotten when it turns out to be gone."""
+    sandbox = await at(0, paid.sandboxes.create_sandbox, asked(paid))
+    await at(300, paid.sandboxes.pause_sandbox, paid.step(sandbox))
+    asleep = await cost(paid)
+    await paid.client.kill(sandbox.sandbox_id)
+    connected = await at(86_700, paid.sandboxes.connect_sandbox, paid.step(sandbox))
+    held = await running(paid), await ahead(paid)
+    await at(90_000, paid.sandboxes.kill_sandbox, paid.step(sandbox))
+
+    assert not connected.intact
+    assert (0, 0) == held
+    assert asleep == await cost(paid)
 
 
 async def test_a_retry_pays_from_the_first_attempt(paid: Bench):

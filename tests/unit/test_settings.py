@@ -46,10 +46,10 @@ def test_nothing_set_is_enough():
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch):
     """Ours carry our prefix where the plain name could be another program's."""
     monkeypatch.setenv("E2B_TEMPLATE", "node-22")
-    monkeypatch.setenv("NIGHTSHIFT_INSTALLATION_ID", "abc")
+    monkeypatch.setenv("NIGHTSHIFT_ALLOW_UNISOLATED", "true")
     settings = Settings.from_env()
 
-    assert ("node-22", "abc") == (settings.e2b_template, settings.installation_id)
+    assert ("node-22", True) == (settings.e2b_template, settings.allow_unisolated)
 
 
 def test_a_file_is_read_under_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -63,7 +63,7 @@ def test_a_file_is_read_under_the_environment(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("variable", "field"),
-    [("E2B_TEMPLATE", "e2b_template"), ("NIGHTSHIFT_INSTALLATION_ID", "installation_id")],
+    [("E2B_TEMPLATE", "e2b_template"), ("PROJECT_SNAPSHOT_BUCKET", "project_snapshot_bucket")],
 )
 def test_given_names_stand_over_the_environment(variable: str, field: str, monkeypatch: pytest.MonkeyPatch):
     """A stack hands out its own addresses as the same names."""

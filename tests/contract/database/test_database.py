@@ -1,18 +1,22 @@
 """The migrations make what the queries expect, from any number of processes."""
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 
 import asyncpg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, make_url, select
+from sqlalchemy import Connection, insert, make_url, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from activities.database import upgrade_database
 from activities.money_tables import plan_tiers, users
-from activities.tables import metadata
+from activities.sandbox_rows import SandboxRows
+from activities.tables import installation, metadata
 
 
 def differences(connection: Connection) -> list[object]:
@@ -34,12 +38,27 @@ async def test_two_processes_upgrade_at_once(servers: Mapping[str, str]):
     await admin.close()
     fresh = url.set(database="fresh").render_as_string(hide_password=False)
     await asyncio.gather(*(upgrade_database(fresh) for _ in range(4)))
-    await upgrade_database(fresh)
     engine = create_async_engine(fresh, poolclass=NullPool)
+    minted = await SandboxRows(engine).installation()
+    await upgrade_database(fresh)
     async with engine.connect() as connection:
         tiers = dict((await connection.execute(select(plan_tiers.c.slug, plan_tiers.c.cycle_budget))).all())
         local = (await connection.execute(select(users.c.tier, users.c.timezone).filter_by(id="local"))).one()
+    kept = await SandboxRows(engine).installation()
     await engine.dispose()
 
     assert tiers == {"bootstrapper": 30_000_000, "partner": 120_000_000, "cto_scale": 450_000_000}
     assert tuple(local) == ("partner", "UTC")
+    assert minted == kept
+
+
+async def test_each_database_is_an_installation_of_its_own(engine):
+    """Its id is minted once and has one row: another is refused."""
+    async with engine.connect() as connection:
+        with pytest.raises(IntegrityError):
+            await connection.execute(insert(installation).values(id="another"))
+    async with engine.connect() as connection:
+        with pytest.raises(IntegrityError):
+            await connection.execute(insert(installation).values(id="another", is_this=False))
+
+    assert uuid.UUID(await SandboxRows(engine).installation())

@@ -371,20 +371,20 @@ async def test_the_end_of_a_build_gives_the_slice_back(meter: Meter):
     assert {NOON.date(): (3_600, 108_900)} == await meter.sums()
 
 
-async def test_a_row_of_another_sandbox_is_not_taken_for_nameless(meter: Meter):
-    """A stray that no row learnt of is paid through the row that asked for it."""
+async def test_a_stray_is_paid_through_the_row_that_asked_for_it(meter: Meter):
+    """Its metadata lead to the row, which learns the id of what was killed."""
     row = await meter.rows.open(meter.build.build_id, role="build", generation=1)
     await meter.time.begin(row, anew=True)
     metadata = {"build": meter.build.build_id, "role": "build", "generation": "1"}
-    nameless = await meter.rows.nameless(metadata)
-    assert nameless is not None
-    named = await meter.rows.note(nameless, state="gone", sandbox_id="stray")
+    asked = await meter.rows.that_asked(metadata)
+    assert asked is not None
+    named = await meter.rows.note(asked, state="gone", sandbox_id="stray")
     meter.at(seconds=100)
     await meter.time.end(named)
 
     assert {NOON.date(): (100, 3_025)} == await meter.sums()
-    assert await meter.rows.nameless(metadata) is None
-    assert await meter.rows.nameless({"build": meter.build.build_id}) is None
+    assert await meter.rows.that_asked(metadata | {"generation": "2"}) is None
+    assert await meter.rows.that_asked({"build": meter.build.build_id}) is None
 
 
 @pytest.mark.parametrize("seed", range(3))
