@@ -70,7 +70,8 @@ class Snapshots(ports.Snapshots):
         """Upload what was captured, publish the manifest, commit the restore point.
 
         Gives the newest restore point again when nothing changed since. Raises SandboxLost when the sandbox
-        is gone or another generation has taken over, DiskFull, and Unsaved where it is to tell of an outage.
+        is gone or another generation has taken over, DiskFull, WorkspaceReplaced, and Unsaved where it is to
+        tell of an outage.
         """
         async with heartbeating(), classified(), telling(request):
             return await self._take(request)

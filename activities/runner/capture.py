@@ -50,7 +50,9 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
     state = open_state(request)
     hear(request)
     if os.path.islink(state.workspace) or not os.path.isdir(state.workspace):
-        raise RunnerFailure("workspace_replaced", f"{state.workspace} is no folder now. Put a folder there.")
+        what = "a link" if os.path.islink(state.workspace) else "a file"
+        text = f"{state.workspace} is {what} now. Remove it, then move the folder itself there"
+        raise RunnerFailure("workspace_replaced", text)
     with locked(state.path("captures", "lock")):
         return {"capture": _take(state, request)}
 
