@@ -25,12 +25,12 @@ _NONE = _Watchdog(-1, -1)
 
 
 def writers(state: State) -> list[int]:
-    """Find what calls left running and is not stopped, parents first.
+    """Find what runs of calls, and what else runs in the workspace, unless it is stopped; parents first.
 
-    `lineage` says what is not found.
+    Not found is a daemon that cleared its environment and works outside of it, though its files lie inside.
     """
     sessions = [groups.session_of(group) for _, group in started(state)]
-    found = groups.marked(state.path("claims", ""), sessions)
+    found = groups.marked(state.path("claims", ""), sessions, within=state.workspace)
     return [one.pid for one in found if one.state not in "Tt"]
 
 

@@ -111,9 +111,9 @@ def session_of(group: Group) -> int:
     return group.pid if _ticks(group.pid) in ("", group.ticks) else -1
 
 
-def marked(prefix: str, sessions: Iterable[int]) -> list[Process]:
-    """Find the living processes whose mark begins so or that are of a session, and all that come of them."""
-    return descent(os.fsencode(f"\0{MARK}={prefix}"), sessions, everyone=True)
+def marked(prefix: str, sessions: Iterable[int], *, within: str) -> list[Process]:
+    """Find what has such a mark, is of a session or works in a directory, and all that comes of it."""
+    return descent(os.fsencode(f"\0{MARK}={prefix}"), sessions, within=within, everyone=True)
 
 
 def run_state(pid: int) -> str:

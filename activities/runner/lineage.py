@@ -3,8 +3,8 @@
 The mark alone does not find all: a program may be started without an environment (`env -i`), or write its
 title over it, as Postgres and Redis do. So what is found spreads to children and to sessions.
 
-Not found is a process that has lost all three: no mark, a session of its own, and its parent ended before
-the look, as a daemon that forks, calls setsid and then clears its environment.
+A daemon that forks, calls setsid and then clears its environment has lost all three once its parent ended.
+It is found only where it is asked for what works in a directory, and that is its own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ class Process(NamedTuple):
     """When it started."""
 
 
-def descent(mark: bytes, sessions: Iterable[int] = (), *, everyone: bool) -> list[Process]:
+def descent(mark: bytes, sessions: Iterable[int] = (), *, within: str = "", everyone: bool) -> list[Process]:
     """Find the living processes that carry a mark or are of a session, and what comes of them; oldest first.
+
+    With `within` also those whose working directory is this one, or lies in it.
 
     That is their children, and the sessions that they began; with `everyone`, also each session that one of
     them is in. Never this process, those that it descends from, or the sessions of these.
@@ -41,8 +43,9 @@ def descent(mark: bytes, sessions: Iterable[int] = (), *, everyone: bool) -> lis
         if pid not in spared
     ]
     known = _spread({}, others, set(sessions), everyone=everyone)
-    bearers = {one.pid: one for one in others if one.pid not in known and _bears(one.pid, mark)}
-    found = _spread({**known, **bearers}, others, set(sessions), everyone=everyone)
+    unknown = [one for one in others if one.pid not in known]
+    met = {one.pid: one for one in unknown if _bears(one.pid, mark) or _works(one.pid, within)}
+    found = _spread({**known, **met}, others, set(sessions), everyone=everyone)
     alive = [one for one in found.values() if one.state not in "ZX"]
     return sorted(alive, key=lambda one: (one.ticks, one.pid))
 
@@ -90,6 +93,13 @@ def _line_of(pid: int, table: dict[int, Process]) -> set[int]:
 
 def _bears(pid: int, mark: bytes) -> bool:
     return mark in b"\0" + _read(pid, "environ")
+
+
+def _works(pid: int, within: str) -> bool:
+    try:
+        return bool(within) and (os.readlink(f"/proc/{pid}/cwd") + "/").startswith(within + "/")
+    except OSError:
+        return False
 
 
 def _read(pid: int, name: str) -> bytes:

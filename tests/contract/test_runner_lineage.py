@@ -37,6 +37,7 @@ LEFT = {
     "beside one with a mark, in a session whose leader has ended": (
         f'setsid sh -c "{QUOTED} & sleep 600 &"; sleep 0.2'
     ),
+    "as a daemon that works there": f'env -i setsid sh -c "setsid {QUOTED} &"; sleep 0.2',
     "under a title": f"exec {sys.executable} titled.py",
 }
 
