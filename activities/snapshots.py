@@ -6,10 +6,11 @@ one row, and the runner hears of it, with its next request, only after the commi
 
 import asyncio
 import hashlib
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -21,24 +22,36 @@ from activities.failures import classified
 from activities.heartbeat import heartbeating
 from activities.manifests import InvalidManifest, Manifest, pack_manifest, unknown_packs, unpack_manifest
 from activities.objects import Objects
-from activities.pending import Pack, Pending, decode, read_pending
+from activities.pending import Pending, decode, read_pending
 from activities.restore import Restorer
 from activities.restore_points import NewRestorePoint, RestorePoints
 from activities.stored_objects import StoredObjects, manifest_key, pack_key
 from activities.unsaved import telling, untrusted
-from activities.workspace import STATE_FOLDER, RunnerFault, Workspace
+from activities.uploads import Uploads
+from activities.workspace import RunnerFault, Workspace
 from workflows import ports
 from workflows.errors import FailureType
 from workflows.files import SLEEP, RestorePoint, TakeSnapshot
 
+log = logging.getLogger(__name__)
 CAPTURE_TIME: Final = timedelta(minutes=5)
 """The longest a whole scan may take."""
 MAX_OMITTED: Final = 50
 """How many left-out paths a restore point names."""
 MAX_RECOVERIES: Final = 20
 """How often lost packs, which the runner names five at a time, are made again in one snapshot."""
-UPLOAD_TIME: Final = timedelta(minutes=15)
-"""The longest one upload of all packs may take."""
+
+
+class _Found(NamedTuple):
+    """A manifest out of a sandbox, and what it builds on."""
+
+    data: bytes
+    manifest: Manifest
+    packs: Mapping[str, int]
+    """Those that it may name, and their lengths in bytes."""
+    parent: int | None = None
+    before: Manifest | None = None
+    """The state that a delta builds on."""
 
 
 class Snapshots(ports.Snapshots):
@@ -62,7 +75,7 @@ class Snapshots(ports.Snapshots):
         self._restorer = restorer
         self._objects = objects
         self._points = points
-        self._relays = objects.is_private and not local_sandbox
+        self._uploads = Uploads(workspace, objects, relays=objects.is_private and not local_sandbox)
 
     @override
     @activity.defn
@@ -70,7 +83,8 @@ class Snapshots(ports.Snapshots):
         """Upload what was captured, publish the manifest, commit the restore point.
 
         Gives the newest restore point again when nothing changed since. Raises SandboxLost when the sandbox
-        is gone or another generation has taken over, DiskFull, and Unsaved where it is to tell of an outage.
+        is gone or another generation has taken over, DiskFull, WorkspaceReplaced, and Unsaved where it is to
+        tell of an outage.
         """
         async with heartbeating(), classified(), telling(request):
             return await self._take(request)
@@ -81,16 +95,59 @@ class Snapshots(ports.Snapshots):
             await self._workspace.ask(request.sandbox, "stop_processes", {})
         last = await self._points.last(request)
         pending = await self._pending(request, last.number)
-        if not pending.number and (newest := await self._points.newest(request)):
-            return newest
-        point = await self._points.by_key(request.project, _key(request, pending))
-        if point is None:
-            # Before anything is looked for or put: the sweep spares what was noted lately.
-            await self._stored.note(packs=pending.packs, manifest=_key(request, pending))
-            await self._upload(request, pending)
-            point = await self._publish(request, pending, last.id)
-        self._captures.commit(request.sandbox, number=pending.number, key=point.key, sha256=pending.sha256)
+        newest = None if pending.number else await self._points.newest(request)
+        try:
+            point = newest or await self._save(request, pending, last.id)
+            if request.full_scan:  # what is slept on, or proven, must be there to restore
+                await self._restorer.manifest(point.restore_point)
+        except ApplicationError as error:
+            if error.type != FailureType.INVALID_RESTORE_POINT:
+                raise
+            log.warning("%s: saved whole, on no older manifest. %s", request.build_id, error.message)
+            pending, point = await self._save_anew(request, last.id)
+        if pending.number:
+            number, sha256 = pending.number, pending.sha256
+            self._captures.commit(request.sandbox, number=number, key=point.key, sha256=sha256)
         return point
+
+    async def _save(self, request: TakeSnapshot, pending: Pending, after: int | None) -> RestorePoint:
+        if found := await self._points.by_key(request.project, _key(request, pending)):
+            return found
+        # Before anything is looked for or put: the sweep spares what was noted lately.
+        await self._stored.note(packs=pending.packs, manifest=_key(request, pending))
+        await self._upload(request, pending)
+        return await self._publish(request, pending, after)
+
+    async def _save_anew(self, request: TakeSnapshot, after: int | None) -> tuple[Pending, RestorePoint]:
+        """Save the whole state without what it was to build on; packs that are gone are made again."""
+        uploaded = await self._uploaded(request)
+        for _ in range(MAX_RECOVERIES):
+            pending = await self._ask_pending(request, full=True)
+            data = await self._read(request, pending)
+            manifest = await asyncio.to_thread(_parse, data)
+            if manifest.header.kind != "full":
+                raise untrusted("It lists changes, and a whole one was asked for.")
+            used = {name: uploaded[name] for name in manifest.packs & uploaded.keys()}
+            await self._stored.note(packs={*pending.packs, *used}, manifest=_key(request, pending))
+            known = {name: pack["bytes"] for name, pack in pending.packs.items()}
+            sizes = {name: await self._objects.size(pack_key(name)) for name in used}
+            known |= {name: size for name, size in used.items() if sizes[name] == size}
+            lost = sorted(manifest.packs - known.keys())
+            if not lost:
+                await self._upload(request, pending)
+                # A damaged object of this very name would stay: it is put only if absent.
+                await self._objects.delete(_key(request, pending))
+                return pending, await self._commit(request, pending, _Found(data, manifest, known), after)
+            await self._capture(request, full_scan=False, emptied=lost)
+        raise ApplicationError("Packs are lost again and again.", type=FailureType.RETRYABLE)
+
+    async def _uploaded(self, request: TakeSnapshot) -> dict[str, int]:
+        """Give the packs that the build's restore points name, with their lengths; none after a gap."""
+        newest = await self._points.newest(request)
+        try:
+            return await self._points.packs(await self._points.chain(newest.restore_point)) if newest else {}
+        except LookupError:
+            return {}
 
     async def _pending(self, request: TakeSnapshot, saved: int) -> Pending:
         """Tell what waits; a first snapshot of nothing is scanned, as each build has a restore point.
@@ -127,9 +184,12 @@ class Snapshots(ports.Snapshots):
         }
         await self._workspace.ask(request.sandbox, "capture", payload, within=CAPTURE_TIME)
 
-    async def _ask_pending(self, request: TakeSnapshot) -> Pending:
-        """Ask what waits; contents whose pack was deleted before its upload are read again first."""
-        payload = {"whole": self._captures.whole, **self._captures.fields(request.sandbox)}
+    async def _ask_pending(self, request: TakeSnapshot, *, full: bool = False) -> Pending:
+        """Ask what waits; contents whose pack was deleted before its upload are read again first.
+
+        With `full` the manifest is one though nothing changed, and lists all files.
+        """
+        payload = {"full": full, "whole": self._captures.whole, **self._captures.fields(request.sandbox)}
         for _ in range(MAX_RECOVERIES):
             try:
                 return read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
@@ -141,43 +201,7 @@ class Snapshots(ports.Snapshots):
         return read_pending(await self._workspace.ask(request.sandbox, "pending", payload))
 
     async def _upload(self, request: TakeSnapshot, pending: Pending) -> None:
-        """Have the sandbox put its packs, or carry them where it cannot reach the bucket."""
-        targets: dict[str, dict[str, Any]] = {}
-        for pack in pending.packs.values():
-            targets[pack["sha256"]] = await self._target(request, pack)
-        if all(target.get("exists") for target in targets.values()):
-            return
-        answer = await self._workspace.ask(request.sandbox, "upload", {"packs": targets}, within=UPLOAD_TIME)
-        if failed := answer.get("failed"):
-            first = failed[0]
-            raise ApplicationError(
-                f"{len(failed)} of {len(targets)} packs were not uploaded; the first: "
-                f"HTTP {first.get('status')} {str(first.get('message'))[:200]!r}. They are uploaded again.",
-                type=FailureType.RETRYABLE,
-            )
-
-    async def _target(self, request: TakeSnapshot, pack: Pack) -> dict[str, Any]:
-        key = pack_key(pack["sha256"])
-        if content := pack.get("content"):
-            await self._put_pack(pack, key, decode(content))
-            return {"exists": True}
-        if await self._objects.size(key) == pack["bytes"]:
-            return {"exists": True}
-        if self._relays:
-            await self._relay(request, pack, key)
-            return {"exists": True}
-        put = await self._objects.presign_put(key, sha256=pack["sha256"], length=pack["bytes"])
-        return {"url": put.url, "headers": put.headers}
-
-    async def _relay(self, request: TakeSnapshot, pack: Pack, key: str) -> None:
-        """Carry a pack through the worker: the bucket is private and the sandbox is elsewhere."""
-        path = f"{request.sandbox.home}/{STATE_FOLDER}/packs/{pack['sha256']}"
-        await self._put_pack(pack, key, await self._workspace.client.read(request.sandbox.sandbox_id, path))
-
-    async def _put_pack(self, pack: Pack, key: str, data: bytes) -> None:
-        if hashlib.sha256(data).hexdigest() != pack["sha256"]:
-            raise untrusted(f"Pack {pack['sha256'][:12]} does not have the digest that it is named by.")
-        await self._objects.put_if_absent(key, data, content_type="application/octet-stream")
+        await self._uploads.put(request.sandbox, pending)
 
     async def _publish(self, request: TakeSnapshot, pending: Pending, after: int | None) -> RestorePoint:
         """Read, judge and put the manifest, then commit: only the worker publishes."""
@@ -185,22 +209,28 @@ class Snapshots(ports.Snapshots):
         manifest = await asyncio.to_thread(_parse, data)
         parent = await self._parent(request, manifest)
         before = await self._before(manifest, parent)
-        whole = await asyncio.to_thread(_applied, before, manifest)
         known = await self._known_packs(pending, parent)
+        return await self._commit(request, pending, _Found(data, manifest, known, parent, before), after)
+
+    async def _commit(
+        self, request: TakeSnapshot, pending: Pending, found: _Found, after: int | None
+    ) -> RestorePoint:
+        manifest, known = found.manifest, found.packs
+        whole = await asyncio.to_thread(_applied, found.before, manifest)
         if missing := unknown_packs(manifest, known):
             raise untrusted(f"It names {len(missing)} packs that were never uploaded.")
         new = NewRestorePoint(
             number=pending.number,
             key=_key(request, pending),
             kind=manifest.header.kind,
-            parent=parent,
+            parent=found.parent,
             files=whole.files,
-            changed=manifest.changed_since(before),
+            changed=manifest.changed_since(found.before),
             bytes=sum(pack["bytes"] for pack in pending.packs.values()),
             omitted=manifest.omitted[:MAX_OMITTED],
             packs={name: known[name] for name in manifest.packs},
         )
-        body = await asyncio.to_thread(pack_manifest, data)
+        body = await asyncio.to_thread(pack_manifest, found.data)
         await self._objects.put_if_absent(new.key, body, content_type="application/gzip")
         point = await self._points.commit(request, new, after=after)
         self._restorer.remember(point.restore_point, whole)

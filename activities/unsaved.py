@@ -17,6 +17,11 @@ DISK_FULL: Final = (
     "The sandbox's disk is full: nothing new is saved, and what is not saved is gone if the sandbox is lost. "
     "Find what is large (du -xah ~ | sort -h | tail) and delete what you do not need with rm."
 )
+REPLACED: Final = (
+    "In the place of the workspace there is a link or a file: nothing new is saved, and what is not saved is "
+    "gone if the sandbox is lost. Remove it, but not what it leads to, then move the folder itself there: "
+    "rm {workspace} && mv FOLDER {workspace}"
+)
 TOLD_AFTER: Final = timedelta(minutes=1)
 """How long it is tried before people are told that it cannot be done."""
 _SAVING: Final = (
@@ -28,12 +33,12 @@ _RESTORING: Final = "The files are safe at their last restore point; nothing is 
 
 @asynccontextmanager
 async def telling(request: TakeSnapshot | CreateSandbox) -> AsyncGenerator[None]:
-    """Turn a full disk, and an outage that lasts, into failures that the workflow tells of."""
+    """Turn what only the model can mend, and an outage that lasts, into failures that are told."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, RunnerFault) and error.kind == "disk_full":
-            raise ApplicationError(DISK_FULL, type=FailureType.DISK_FULL, non_retryable=True) from None
+        if unsavable := _unsavable(error, request):
+            raise unsavable from None
         failure, info = classify(error), activity.info()
         if failure.non_retryable or not request.tell_outage:
             raise
@@ -43,6 +48,17 @@ async def telling(request: TakeSnapshot | CreateSandbox) -> AsyncGenerator[None]
         kind = FailureType.UNSAVED if saves else FailureType.UNRESTORED
         text = f"{failure.message} {_SAVING if saves else _RESTORING}"
         raise ApplicationError(text, type=kind, non_retryable=True) from None
+
+
+def _unsavable(error: Exception, request: TakeSnapshot | CreateSandbox) -> ApplicationError | None:
+    """Word what stays so until a call of the model mends it."""
+    kind = error.kind if isinstance(error, RunnerFault) else ""
+    if kind == "disk_full":
+        return ApplicationError(DISK_FULL, type=FailureType.DISK_FULL, non_retryable=True)
+    if kind == "workspace_replaced" and isinstance(request, TakeSnapshot):
+        text = REPLACED.format(workspace=request.sandbox.workspace)
+        return ApplicationError(text, type=FailureType.WORKSPACE_REPLACED, non_retryable=True)
+    return None
 
 
 def untrusted(reason: str) -> ApplicationError:

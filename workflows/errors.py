@@ -28,6 +28,7 @@ class FailureType(StrEnum):
     MODEL_REJECTED = "ModelRejected"  # the provider refuses the request for good
     RETRYABLE = "ProviderUnavailable"  # the provider's passing fault
     DISK_FULL = "DiskFull"  # no snapshot until the model makes room in the sandbox
+    WORKSPACE_REPLACED = "WorkspaceReplaced"  # no snapshot until the model puts the folder back
     UNSAVED = "Unsaved"  # no snapshot for a while, which is told; it is then tried for as long as it takes
     UNRESTORED = "Unrestored"  # no files for a new sandbox for a while; likewise
     INVALID_RESTORE_POINT = "InvalidRestorePoint"  # damaged, not whole, or not there

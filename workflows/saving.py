@@ -21,10 +21,14 @@ MOST_UNSAVED = 50
 """Changing calls after which a snapshot is due, however long a phase lasts."""
 
 
-def failed_as(error: ActivityError, kind: FailureType) -> bool:
-    """Tell whether an activity failed for this reason."""
+UNSAVABLE = (FailureType.DISK_FULL, FailureType.WORKSPACE_REPLACED)
+"""Why a snapshot fails until the model's calls have mended it."""
+
+
+def failed_as(error: ActivityError, *kinds: FailureType) -> bool:
+    """Tell whether an activity failed for one of these reasons."""
     cause = error.cause
-    return isinstance(cause, ApplicationError) and cause.type == kind
+    return isinstance(cause, ApplicationError) and cause.type in kinds
 
 
 async def _made(request: CreateSandbox, summary: str) -> SandboxRef:
@@ -89,7 +93,7 @@ class Saving:
     async def land(self) -> None:
         """Wait for the upload in flight, however long the bucket is away, which is shown meanwhile.
 
-        Raises ActivityError: its sandbox is lost, its disk full, or nobody can say what it is.
+        Raises ActivityError: its sandbox is lost, only the model can mend it, or nobody can say what it is.
         """
         upload, self._in_flight = self._in_flight, None
         while upload is not None:
@@ -130,11 +134,11 @@ class Saving:
         finally:
             self._end_trouble("the files could be read again")
 
-    def tell_full(self, error: ActivityError) -> None:
-        """Tell the model, once, that its disk is full."""
+    def tell_model(self, error: ActivityError) -> None:
+        """Tell the model, once, what keeps its files from being saved."""
         before = self._state.trouble
         self._show(error)
-        if not before:
+        if self._state.trouble != before:
             self._state.note(f"[snapshot] {self._state.trouble}")
 
     def _commit(self, point: RestorePoint) -> None:

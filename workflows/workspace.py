@@ -18,7 +18,7 @@ from workflows.files import SLEEP, ConnectedSandbox, CreateSandbox, SandboxRef, 
 from workflows.guard import MAX_LOSSES
 from workflows.models import Cadence
 from workflows.ports import Sandboxes
-from workflows.saving import Saving, failed_as
+from workflows.saving import UNSAVABLE, Saving, failed_as
 from workflows.state import BuildState
 from workflows.texts import told_of_loss, told_of_pause
 
@@ -157,13 +157,13 @@ class Workspace:
     async def _land(self) -> bool:
         """Wait for the upload in flight and take its restore point; False when its sandbox was lost.
 
-        On a full disk the model is told, and goes on: only its calls can make room.
+        On a full disk, or without a workspace, the model is told and goes on: only its calls can mend it.
         """
         try:
             await self._saving.land()
         except ActivityError as error:
-            if failed_as(error, FailureType.DISK_FULL):
-                self._saving.tell_full(error)
+            if failed_as(error, *UNSAVABLE):
+                self._saving.tell_model(error)
             elif not is_lost(error):
                 raise
             else:

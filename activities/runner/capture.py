@@ -50,7 +50,9 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
     state = open_state(request)
     hear(request)
     if os.path.islink(state.workspace) or not os.path.isdir(state.workspace):
-        raise RunnerFailure("workspace_replaced", f"{state.workspace} is no folder now. Put a folder there.")
+        what = "a link" if os.path.islink(state.workspace) else "a file"
+        text = f"{state.workspace} is {what} now. Remove it, then move the folder itself there"
+        raise RunnerFailure("workspace_replaced", text)
     with locked(state.path("captures", "lock")):
         return {"capture": _take(state, request)}
 
@@ -97,7 +99,10 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         packer.abandon()
         raise
     changed = _count_changes(last.rows, seen.after)
-    number = _commit(state, last, index.Index(0, created, seen.after), packer.packs, changed=changed)
+    # A lost pack that is made again under its name changes no row, and waits for its upload all the same.
+    remade = not emptied.isdisjoint(pack["sha256"] for pack in packer.packs)
+    now = index.Index(0, created, seen.after)
+    number = _commit(state, last, now, packer.packs, is_new=bool(changed) or remade)
     return {
         "number": number,
         "changed": changed,
@@ -122,11 +127,11 @@ def _places(last: index.Index, *, without: frozenset[str]) -> dict[str, Place]:
 
 
 def _commit(
-    state: State, last: index.Index, now: index.Index, packs: list[dict[str, Any]], *, changed: int
+    state: State, last: index.Index, now: index.Index, packs: list[dict[str, Any]], *, is_new: bool
 ) -> int:
     """Make what was seen the newest capture: its packs are noted first, the index replaced last."""
     path = index.current_path(state)
-    if last.number and not changed:
+    if last.number and not is_new:
         if now.rows != last.rows:
             index.save(path, last._replace(rows=now.rows))
         return last.number

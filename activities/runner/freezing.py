@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Generator, NamedTuple
 
 from . import groups
+from .processes import started
 from .state import State
 
 _ROUNDS = 5
@@ -24,8 +25,13 @@ _NONE = _Watchdog(-1, -1)
 
 
 def writers(state: State) -> list[int]:
-    """Find what calls left running."""
-    return [pid for pid in groups.marked(state.path("claims", "")) if groups.run_state(pid) not in "Tt"]
+    """Find what runs of calls, and what else runs in the workspace, unless it is stopped; parents first.
+
+    Not found is a daemon that cleared its environment and works outside of it, though its files lie inside.
+    """
+    sessions = [groups.session_of(group) for _, group in started(state)]
+    found = groups.marked(state.path("claims", ""), sessions, within=state.workspace)
+    return [one.pid for one in found if one.state not in "Tt"]
 
 
 @contextmanager
@@ -41,23 +47,27 @@ def frozen(state: State) -> Generator[None, None, None]:
             watchdog = _watch() if watchdog == _NONE else watchdog
             os.write(watchdog.pipe, "".join(f"{pid} " for pid in running).encode())
             stopped += running
-            _stop(running)
+            if not _stop(running):
+                break
         yield
     finally:
-        for pid in stopped:
+        for pid in reversed(stopped):  # a shell whose job is stopped would take its terminal back
             groups.send(pid, signal.SIGCONT)
         if watchdog != _NONE:
             os.close(watchdog.pipe)
             os.waitpid(watchdog.pid, 0)
 
 
-def _stop(pids: list[int]) -> None:
-    """Stop processes and wait until they stand; one that is inside the kernel may take longer."""
-    for pid in pids:
-        groups.send(pid, signal.SIGSTOP)
+def _stop(pids: list[int]) -> bool:
+    """Stop processes and wait until they stand; one that is inside the kernel may take longer.
+
+    False where all are another user's, who alone could.
+    """
+    ours = [pid for pid in pids if groups.send(pid, signal.SIGSTOP)]
     deadline = time.monotonic() + _STOPPED_SECONDS
-    while any(groups.run_state(pid) not in "TtZX" for pid in pids) and time.monotonic() < deadline:
+    while any(groups.run_state(pid) not in "TtZX" for pid in ours) and time.monotonic() < deadline:
         time.sleep(0.0005)
+    return bool(ours)
 
 
 def _watch() -> _Watchdog:
@@ -78,7 +88,7 @@ def _guard(reading: int) -> None:
                 with suppress(OSError):
                     os.close(descriptor)
         pids = b"".join(iter(lambda: os.read(reading, 65_536), b""))
-        for word in pids.split():
+        for word in reversed(pids.split()):
             groups.send(int(word), signal.SIGCONT)
     finally:
         os._exit(0)

@@ -6,9 +6,10 @@ import os
 import signal
 import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 
 from .failures import RunnerFailure
+from .lineage import Process, descent, stat_fields
 from .state import read_text, write_atomic
 
 MARK = "NIGHTSHIFT_CLAIM"
@@ -16,6 +17,8 @@ MARK = "NIGHTSHIFT_CLAIM"
 KILL_SECONDS = 10.0
 _LOOKS = 2
 """A process that forks and ends while /proc is listed can hide from one look."""
+_HOLDS = 5
+"""How often a group that forks while it is stopped is looked at again before it is killed."""
 
 
 class Group(NamedTuple):
@@ -98,32 +101,24 @@ def recorded(pid_path: str, *, mark: str) -> Group | None:
 
 
 def members(group: Group) -> list[int]:
-    """Find the living processes of a group, those included that made a session of their own."""
-    session = group.pid if _ticks(group.pid) in ("", group.ticks) else -1
-    mark = os.fsencode(f"\0{MARK}={group.mark}\0")
-    return [pid for pid in _others() if _belongs(pid, session, mark)]
+    """Find the living processes of a group, those included that made a session of their own; oldest first."""
+    found = descent(os.fsencode(f"\0{MARK}={group.mark}\0"), [session_of(group)], everyone=False)
+    return [one.pid for one in found]
 
 
-def marked(prefix: str) -> list[int]:
-    """Find the living processes whose mark begins so."""
-    mark = os.fsencode(f"\0{MARK}={prefix}")
-    return [pid for pid in _others() if mark in b"\0" + _read(pid, "environ") and run_state(pid) not in "ZX"]
+def session_of(group: Group) -> int:
+    """Give the session of a group; -1 where another process has its leader's pid by now."""
+    return group.pid if _ticks(group.pid) in ("", group.ticks) else -1
+
+
+def marked(prefix: str, sessions: Iterable[int], *, within: str) -> list[Process]:
+    """Find what has such a mark, is of a session or works in a directory, and all that comes of it."""
+    return descent(os.fsencode(f"\0{MARK}={prefix}"), sessions, within=within, everyone=True)
 
 
 def run_state(pid: int) -> str:
     """Give the state letter of a process: T stopped, Z ended; X if it is gone."""
-    return (_stat(pid) or ["X"])[0]
-
-
-def _others() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-
-
-def _belongs(pid: int, session: int, mark: bytes) -> bool:
-    fields = _stat(pid)
-    if not fields or fields[0] in ("Z", "X"):
-        return False
-    return session in (int(fields[2]), int(fields[3])) or mark in b"\0" + _read(pid, "environ")
+    return (stat_fields(pid) or ["X"])[0]
 
 
 def kill(group: Group) -> None:
@@ -134,7 +129,7 @@ def kill(group: Group) -> None:
     deadline = time.monotonic() + KILL_SECONDS
     looks_without = 0
     while looks_without < _LOOKS:
-        left = members(group)
+        left = _hold(group)
         looks_without = 0 if left else looks_without + 1
         if time.monotonic() > deadline:
             raise RunnerFailure("unkillable", f"Processes {left} outlive SIGKILL.")
@@ -143,28 +138,29 @@ def kill(group: Group) -> None:
         time.sleep(0.002)
 
 
-def send(pid: int, number: signal.Signals) -> None:
-    """Signal a process that may be gone or another user's."""
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return
+def _hold(group: Group) -> list[int]:
+    """Stop a group and give its members: a child may be known by its parent alone, which is to be killed."""
+    held: list[int] = []
+    for _ in range(_HOLDS):
+        left = members(group)
+        for pid in left:
+            send(pid, signal.SIGSTOP)
+        if set(left) <= set(held):
+            return left
+        held = left
+    return held
 
 
-def _stat(pid: int) -> list[str]:
-    """Give the fields of /proc/<pid>/stat from the state on; the name before it may hold anything."""
-    return _read(pid, "stat").decode("utf-8", "replace").rpartition(") ")[2].split()
+def send(pid: int, number: signal.Signals) -> bool:
+    """Signal a process that may be gone; tells whether this user may."""
+    with suppress(ProcessLookupError):
+        try:
+            os.kill(pid, number)
+        except PermissionError:
+            return False
+    return True
 
 
 def _ticks(pid: int) -> str:
-    fields = _stat(pid)
+    fields = stat_fields(pid)
     return fields[19] if fields else ""
-
-
-def _read(pid: int, name: str) -> bytes:
-    """Read a file of /proc; empty if the process is another user's, or ends this very moment."""
-    try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""

@@ -41,14 +41,15 @@ def stop_processes(request: dict[str, Any]) -> dict[str, Any]:
     return {"stopped": [row for row, _ in alive]}
 
 
-def _tracked(state: State) -> list[tuple[dict[str, Any], groups.Group]]:
+def started(state: State) -> list[tuple[str, groups.Group]]:
+    """Give each command that was left running once, and its group."""
     folder = os.path.dirname(state.path("processes", "x"))
-    found: list[tuple[dict[str, Any], groups.Group]] = []
-    for name in sorted(os.listdir(folder)):
-        row = read_json(os.path.join(folder, name))
-        if row is None:
-            continue
-        group = groups.Group(row["pid"], row["ticks"], row["mark"])
-        alive = bool(groups.members(group))
-        found.append(({"pid": row["pid"], "command": row["command"], "alive": alive}, group))
-    return found
+    rows = [read_json(os.path.join(folder, name)) for name in sorted(os.listdir(folder))]
+    return [(row["command"], groups.Group(row["pid"], row["ticks"], row["mark"])) for row in rows if row]
+
+
+def _tracked(state: State) -> list[tuple[dict[str, Any], groups.Group]]:
+    return [
+        ({"pid": group.pid, "command": command, "alive": bool(groups.members(group))}, group)
+        for command, group in started(state)
+    ]

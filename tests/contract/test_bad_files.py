@@ -140,6 +140,52 @@ async def test_a_workspace_that_is_closed_keeps_what_it_had(bench: Bench):
     assert {"in", "in/f"} <= (await bench.restorer.manifest(point.restore_point)).entries.keys()
 
 
+@pytest.mark.parametrize(
+    "replace",
+    ["ln -s app workspace", "echo x > workspace", "ln -s nowhere workspace"],
+    ids=["a link", "a file", "a link to nothing"],
+)
+async def test_a_workspace_that_was_replaced_is_told_and_can_be_put_back(bench: Bench, replace: str):
+    """Nothing is saved meanwhile, the restore point stands, the calls go on; then all is saved."""
+    sandbox = await bench.create()
+    made = await bench.bash(sandbox, "echo kept > file")
+    good = await bench.snapshot(sandbox, captured=made.captured)
+    moved = await bench.bash(sandbox, f"cd ~ && mv workspace app && {replace} && echo new > app/new")
+    failures = [
+        await failing(bench, sandbox, turn=2, recapture=moved.uncaptured, full_scan=whole)
+        for whole in (False, True)
+    ]
+    wrote = await bench.use(sandbox, "write_file", {"path": "a.txt", "content": "x"})
+    found = await bench.use(sandbox, "grep", {"pattern": "kept"})
+    newest = await bench.points.newest(
+        TakeSnapshot(build_id=bench.build_id, project="", sandbox=sandbox, turn=2, head=1)
+    )
+    back = await bench.bash(sandbox, "rm ~/workspace && mv ~/app ~/workspace")
+    saved = await bench.snapshot(sandbox, captured=back.captured, turn=3)
+    whole = await bench.restorer.manifest(saved.restore_point)
+
+    assert moved.uncaptured
+    assert "not saved yet: /home/user/workspace is a" in moved.preview
+    assert [FailureType.WORKSPACE_REPLACED] * 2 == [each.type for each in failures]
+    assert all(each.non_retryable and "mv FOLDER /home/user/workspace" in each.message for each in failures)
+    assert ([True, False], good) == ([wrote.is_error, back.is_error], newest)
+    assert "kept" not in found.preview
+    assert (False, {".", "file", "new"}) == (back.uncaptured, set(whole.entries))
+
+
+async def test_a_workspace_that_was_deleted_is_an_empty_one(bench: Bench):
+    """What the model deletes is gone from the next restore point; the one before it still has it."""
+    sandbox = await bench.create()
+    made = await bench.bash(sandbox, "echo x > file")
+    first = await bench.snapshot(sandbox, captured=made.captured)
+    gone = await bench.bash(sandbox, "cd ~ && rm -r workspace")
+    second = await bench.snapshot(sandbox, captured=gone.captured, turn=2)
+    listed = await bench.bash(sandbox, "pwd; ls")
+
+    assert [1, 0] == [first.files, second.files]
+    assert "/home/user/workspace" == listed.preview.strip()
+
+
 async def test_a_file_that_is_written_all_the_while_is_said_to_be_torn(bench: Bench):
     """What nobody could hold still is saved as it was read; model and manifest say that it may be torn."""
     sandbox = await bench.create()

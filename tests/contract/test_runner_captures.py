@@ -83,6 +83,20 @@ def test_damaged_index_costs_only_work(box: Box):
     assert "a" in entries(box.run("pending", full=True)["manifest"])
 
 
+def test_a_lost_pack_made_again_under_its_name_waits_for_its_upload(box: Box):
+    """Though no file changed, and the manifest says the same as before."""
+    (box.workspace / "a").write_bytes(os.urandom(1_000))
+    capture(box)
+    pending = box.run("pending")
+    (pack,) = (pack["sha256"] for row in pending["captures"] for pack in row["packs"])
+    publish(box, pending["manifest"], "k1")
+    again = capture(box, emptied=[pack])
+    waiting = box.run("pending")["captures"]
+
+    assert (0, 2) == (again["changed"], again["number"])
+    assert [pack] == [pack["sha256"] for row in waiting for pack in row["packs"]]
+
+
 def test_mapped_store_is_found_by_a_full_scan(box: Box):
     """Content that changed without its stat is found by a full scan."""
     file = box.workspace / "a"

@@ -198,7 +198,7 @@ def test_a_replaced_workspace_opens_nothing_else(box: Box, target: str):
     mended = box.bash("b", f"rm {box.workspace} && mkdir {box.workspace}", capture=True)
 
     assert [answer["text"] for answer in refused if not answer["is_error"]] in ([], ["No matches found"])
-    assert "no folder now" in told["capture_error"]["message"]
+    assert f"is {'a link' if target else 'a file'} now" in told["capture_error"]["message"]
     assert mended["capture"]["number"] == 1
     assert not (box.home / "made").exists()
     assert write(box, "v", "made", "x")["status"] == "done"

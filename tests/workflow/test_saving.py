@@ -86,13 +86,15 @@ async def test_a_long_phase_is_saved_now_and_then(bench):
     assert [MOST_UNSAVED // 10, 8] == [one.turn for one in world.snapshots]
 
 
-async def test_a_full_disk_is_told_once_and_its_calls_go_on(bench):
-    """Only the model can make room: its calls run, each turn tries again, and a loss undoes them all."""
+@pytest.mark.parametrize("kind", [FailureType.DISK_FULL, FailureType.WORKSPACE_REPLACED])
+async def test_what_only_the_model_can_mend_is_told_once_and_its_calls_go_on(bench, kind):
+    """A full disk, a workspace that is none: its calls run, each turn tries again, a loss undoes them all."""
+    failure = ApplicationError(FULL, type=kind, non_retryable=True)
     world = World(
         replies=iter(
             [acts(call("bash", "one")), acts(call("bash", "two")), acts(call("bash", "rm")), done()]
         ),
-        faults={"take_snapshot": [full(), full(), None, None]},
+        faults={"take_snapshot": [failure, failure, None, None]},
         outcomes={"bash-one": ToolOutcome(tool_use_id="bash-one", uncaptured=True)},
     )
     async with bench(world) as on:
@@ -101,6 +103,21 @@ async def test_a_full_disk_is_told_once_and_its_calls_go_on(bench):
     assert [f"[snapshot] {FULL}"] == notes(world, "[snapshot]")
     assert ["bash-one", "bash-two", "bash-rm"] == [one.call.tool_use_id for one in world.tools]
     assert [(3, "turn"), (4, "sleep")] == [(one.turn, one.reason) for one in world.snapshots]
+
+
+async def test_another_reason_is_told_too(bench):
+    """Who made room hears that the folder is away as well."""
+    away = ApplicationError("There is a link.", type=FailureType.WORKSPACE_REPLACED, non_retryable=True)
+    world = World(
+        replies=iter(
+            [acts(call("bash", "one")), acts(call("bash", "two")), acts(call("bash", "mv")), done()]
+        ),
+        faults={"take_snapshot": [full(), away, None, None]},
+    )
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    assert [f"[snapshot] {FULL}", "[snapshot] There is a link."] == notes(world, "[snapshot]")
 
 
 async def test_what_could_not_be_captured_is_captured_again_and_undone_by_a_loss(bench):
