@@ -195,7 +195,7 @@ async def open_activities(settings: Settings, *, namespace_id: str = "") -> Asyn
         )
         adapters: list[tuple[type, object]] = [
             (ports.Builds, builds),
-            (ports.Rewinds, Rewinds(engine, Branches(engine, transcript))),
+            (ports.Rewinds, Rewinds(engine, Branches(engine, transcript), manifest=restorer.manifest)),
             (ports.Model, model),
             (
                 ports.Tools,

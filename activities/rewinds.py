@@ -3,6 +3,8 @@
 The files follow by a sandbox that is restored from the same point; the ledger is never touched.
 """
 
+from collections.abc import Awaitable, Callable
+
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
@@ -22,25 +24,33 @@ NOTE = (
     "conversation are as they were then; whatever was done after it is undone. Background processes and "
     "everything outside the workspace are gone."
 )
+ReadManifest = Callable[[int], Awaitable[object]]
+"""Reads the whole state of a restore point; raises InvalidRestorePoint."""
 
 
 class Rewinds(ports.Rewinds):
     """Goes back, over the rows."""
 
-    def __init__(self, engine: AsyncEngine, branches: Branches) -> None:
+    def __init__(self, engine: AsyncEngine, branches: Branches, *, manifest: ReadManifest) -> None:
         self._engine = engine
         self._branches = branches
+        self._manifest = manifest
 
     @activity.defn
     @override
     async def find_restore_point(self, request: FindRestorePoint) -> Rewind:
-        """Find a kept restore point of the build and see that it stays; raises the refusal, with a list."""
-        async with heartbeating(), classified(), self._engine.begin() as connection:
-            point = await hold_point(connection, request.build_id, request.turn)
-            # For good: no one tells whether it was gone back to, or a later wish came first.
-            row = update(restore_points).filter_by(id=point.id).values(held=True)
-            await connection.execute(row)
-            return Rewind(restore_point=point.id, key=point.key, turn=point.turn)
+        """Find a kept restore point of the build and see that it stays; raises the refusal, with a list.
+
+        Raises InvalidRestorePoint for a damaged one, before the build has left what it stands on.
+        """
+        async with heartbeating(), classified():
+            async with self._engine.begin() as connection:
+                point = await hold_point(connection, request.build_id, request.turn)
+                # For good: no one tells whether it was gone back to, or a later wish came first.
+                row = update(restore_points).filter_by(id=point.id).values(held=True)
+                await connection.execute(row)
+            await self._manifest(point.id)
+        return Rewind(restore_point=point.id, key=point.key, turn=point.turn)
 
     @activity.defn
     @override

@@ -17,6 +17,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
+from activities.branches import Branches
 from activities.captures import Captures
 from activities.checks import Checks
 from activities.database import open_database, upgrade_database
@@ -26,6 +27,7 @@ from activities.objects import Objects
 from activities.progress import Progress
 from activities.restore import Restorer
 from activities.restore_points import RestorePoints
+from activities.rewinds import Rewinds
 from activities.runner_archive import archive
 from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
@@ -261,6 +263,12 @@ async def open_bench(
         for row in await rows.of_build(bench.build_id):
             if row.sandbox_id:
                 await client.kill(row.sandbox_id)
+
+
+def rewinds_of(bench: Bench) -> Rewinds:
+    """What takes a build of this bench back."""
+    branches = Branches(bench.engine, bench.transcript)
+    return Rewinds(bench.engine, branches, manifest=bench.restorer.manifest)
 
 
 def tools_of(bench: Bench) -> Tools:

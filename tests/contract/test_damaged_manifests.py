@@ -4,13 +4,17 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from sqlalchemy import delete
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from activities.captures import Captures
 from activities.snapshots import Snapshots
 from activities.stored_objects import pack_key
 from activities.tables import restore_points
-from tests.contract.conftest import Bench
+from tests.contract.conftest import Bench, rewinds_of
 from tests.contract.test_bad_files import parts_of, run
+from workflows.branches import FindRestorePoint
+from workflows.errors import FailureType
 from workflows.files import RestorePoint, SandboxRef, TakeSnapshot
 
 LISTED = "cd ~/workspace && find . -type f | sort | xargs sha256sum"
@@ -113,6 +117,23 @@ async def test_a_mend_that_is_cut_off_is_made_by_its_retry(bench: Bench):
 
     assert newest == point.restore_point
     assert {".", "f1", "file"} == set((await another(bench).restorer.manifest(newest)).entries)
+
+
+async def test_a_build_is_not_taken_back_to_what_is_damaged(bench: Bench):
+    """It is refused with a word while the build still stands on what it has."""
+    sandbox = await bench.create()
+    await bench.bash(sandbox, "echo one > file")
+    point = await saved(bench, sandbox, 1)
+    await spoil(bench, point.key)
+    other = another(bench)
+
+    with pytest.raises(ApplicationError, match="cannot be restored") as caught:
+        await ActivityEnvironment().run(
+            rewinds_of(other).find_restore_point, FindRestorePoint(build_id=bench.build_id, turn=1)
+        )
+
+    assert caught.value.type == FailureType.INVALID_RESTORE_POINT
+    assert await bench.client.is_running(sandbox.sandbox_id)
 
 
 def _asked(bench: Bench, sandbox: SandboxRef) -> TakeSnapshot:

@@ -17,19 +17,18 @@ from sqlalchemy import func, insert, select, update
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.branches import Branches, hold_point
+from activities.branches import hold_point
 from activities.captures import Captures
 from activities.chains import whole_points
 from activities.objects import ObjectMissing
 from activities.restore import Restorer
 from activities.retention import NEWEST, Retention
-from activities.rewinds import Rewinds
 from activities.runner.dispatch import answer
 from activities.snapshots import Snapshots
 from activities.stored_objects import pack_key
 from activities.tables import builds, projects, restore_point_packs, restore_points, stored_objects
 from activities.workspace import Workspace
-from tests.contract.conftest import Bench
+from tests.contract.conftest import Bench, rewinds_of
 from tests.runner_box import tree
 from workflows.branches import FindRestorePoint
 from workflows.files import RestorePoint, SandboxRef, TakeSnapshot
@@ -171,7 +170,7 @@ class World:
 
     async def ask(self, build: Build, point: int) -> None:
         """Accept a rewind, which waits until what runs has ended."""
-        rewinds = Rewinds(self.bench.engine, Branches(self.bench.engine, self.bench.transcript))
+        rewinds = rewinds_of(self.bench)
         async with self.bench.engine.connect() as connection:
             turn = (await connection.execute(select(restore_points.c.turn).filter_by(id=point))).scalar_one()
         request = FindRestorePoint(build_id=build.id, turn=turn)

@@ -93,9 +93,18 @@ async def fork(desk: Any, build: PreparedBuild, turn: int, **request: Any) -> Pr
     return await desk.prepare(**given | request)
 
 
+def rewinds_of(desk: Any) -> Rewinds:
+    """Over a bucket in which nothing is damaged: here are rows alone."""
+
+    async def manifest(_: int) -> None:
+        return
+
+    return Rewinds(desk.engine, Branches(desk.engine, desk.transcript), manifest=manifest)
+
+
 async def rewind(desk: Any, build: PreparedBuild, turn: int, at: datetime | None = None) -> Rewound:
     """Go back as the workflow does: find the point, then move the conversation."""
-    rewinds = Rewinds(desk.engine, Branches(desk.engine, desk.transcript))
+    rewinds = rewinds_of(desk)
     found: Rewind = await desk.run(
         rewinds.find_restore_point, FindRestorePoint(build_id=build.build_id, turn=turn)
     )
@@ -224,7 +233,7 @@ async def test_what_is_not_kept_is_answered_with_what_is(desk):
 async def test_a_point_that_went_before_it_was_gone_back_to_is_said(desk):
     """By whoever's hand, as a held one is not pruned: the build ends with a word, not with a bug of ours."""
     build, _, points = await built(desk, 2)
-    rewinds = Rewinds(desk.engine, Branches(desk.engine, desk.transcript))
+    rewinds = rewinds_of(desk)
     found = await desk.run(rewinds.find_restore_point, FindRestorePoint(build_id=build.build_id, turn=1))
     async with desk.engine.begin() as connection:
         await connection.execute(delete(restore_points).filter_by(id=points[0]))
