@@ -109,7 +109,7 @@ async def test_files_outlive_their_sandbox(account: Bench):
     assert ["ran", "ran"] == [once.preview.strip(), again.preview.strip()]
     assert before == after
     assert [] == [line for line in (*KEPT, "new.py f 600 3 1") if line not in after]
-    assert account.snapshots._relays
+    assert account.snapshots._uploads._relays
     assert account.restorer._relays
 
 

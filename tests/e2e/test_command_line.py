@@ -12,6 +12,7 @@ from temporalio.client import WorkflowFailureError
 
 from starter.attach import DATA_VARIABLE
 from tests.e2e.conftest import run
+from tests.sandbox_server import free_port
 
 STATUS_RUNS = 100
 SIDE_BY_SIDE = 2
@@ -64,7 +65,8 @@ async def test_a_demo_ends_before_its_worker_where_a_part_is_away(tmp_path_facto
     away = {
         DATA_VARIABLE: str(tmp_path_factory.mktemp("away")),
         "DATABASE_URL": "postgres://me:hunter2@127.0.0.1:1/x",
-        "AWS_ENDPOINT_URL_S3": "http://me:hunter2@127.0.0.1:1",
+        # On a port from 1024 on, as sandboxes do not reach another, which is told before parts are tried.
+        "AWS_ENDPOINT_URL_S3": f"http://me:hunter2@127.0.0.1:{free_port()}",
         "AWS_ACCESS_KEY_ID": "id",
         "AWS_SECRET_ACCESS_KEY": "hunter2",
         "TEMPORAL_ADDRESS": "127.0.0.1:1",
