@@ -2,11 +2,13 @@
 
 import marshal
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from activities.runner.packs import open_regular
 from activities.runner.rows import Row
 from tests.object_store import ObjectStore, object_store
 from tests.runner_box import Box
@@ -136,3 +138,17 @@ def test_workspace_that_became_a_symlink_is_not_captured(box: Box, tmp_path: Pat
     box.workspace.symlink_to(tmp_path / "outside")
 
     assert box.run("capture")["error"]["kind"] == "workspace_replaced"
+
+
+def test_a_file_that_cannot_be_opened_just_now_is_not_taken_for_gone(tmp_path: Path):
+    """Only what is absent is left out without a word: what passes fails the capture, which is made again."""
+    (tmp_path / "file").write_text("x")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            open_regular(bytes(tmp_path / "file"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert open_regular(bytes(tmp_path / "gone")) is None
