@@ -10,7 +10,7 @@ MAX_KEPT: Final = 1_000
 
 
 class Silences:
-    """Counts for one worker. Calls that ask side by side count apart, and so do failures of other causes."""
+    """Counts for one worker; calls that ask side by side count apart."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()

@@ -84,20 +84,7 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         pack_bytes=limits.pack_bytes,
         most=limits.changed_bytes,
     )
-    root = os.fsencode(state.workspace)
-    seen = Look(root, before=last.rows, rules=rules, packer=packer)
-    try:
-        if writers(state):
-            Look(root, before=last.rows, rules=rules, packer=packer).read_ahead(
-                scan(root, most=limits.entries)
-            )
-        began = time.monotonic()
-        with frozen(state):
-            seen.look(scan(root, most=limits.entries))
-        held = time.monotonic() - began
-    except BaseException:
-        packer.abandon()
-        raise
+    seen, held = _look(state, last, rules, packer, most=limits.entries)
     changed = _count_changes(last.rows, seen.after)
     # A lost pack that is made again under its name changes no row, and waits for its upload all the same.
     remade = not emptied.isdisjoint(pack["sha256"] for pack in packer.packs)
@@ -112,6 +99,22 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
         "newly_omitted": _names([path for path in seen.omitted if not _was_omitted(last.rows.get(path))]),
         "torn": _names(seen.torn),
     }
+
+
+def _look(state: State, last: index.Index, rules: Rules, packer: Packer, *, most: int) -> tuple[Look, float]:
+    """See and pack what changed, and give for how many seconds other processes stood still for it."""
+    root = os.fsencode(state.workspace)
+    seen = Look(root, before=last.rows, rules=rules, packer=packer)
+    try:
+        if writers(state):
+            Look(root, before=last.rows, rules=rules, packer=packer).read_ahead(scan(root, most=most))
+        began = time.monotonic()
+        with frozen(state):
+            seen.look(scan(root, most=most))
+        return seen, time.monotonic() - began
+    except BaseException:
+        packer.abandon()
+        raise
 
 
 def _packs(request: dict[str, Any], field: str) -> frozenset[str]:

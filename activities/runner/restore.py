@@ -186,10 +186,11 @@ def _emptied(path: str) -> list[str]:
     folders: list[str] = []
     for name in os.listdir(path):
         whole = os.path.join(path, name)
-        if stat.S_ISDIR(os.lstat(whole).st_mode):
-            folders.append(whole)
-        else:
-            os.unlink(whole)
+        with suppress(OSError):
+            if stat.S_ISDIR(os.lstat(whole).st_mode):
+                folders.append(whole)
+            else:
+                os.unlink(whole)
     return folders
 
 

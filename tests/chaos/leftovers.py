@@ -33,7 +33,7 @@ async def left_over(
 ) -> list[str]:
     """Say what is left after a round of the janitor, but the previews of finished builds.
 
-    `others`: how often a connect was answered with another sandbox.
+    `others`: how often it was set that a connect is answered with another sandbox.
     """
     await client.execute_workflow("JanitorWorkflow", id="chaos-janitor", task_queue=TASK_QUEUE)
     said: list[str] = []
@@ -44,7 +44,7 @@ async def left_over(
     left, strays = await _sandboxes(parts, previews)
     said += left
     if strays > MOST_STRAYS + others / 10:
-        said.append(f"the provider has {strays} sandboxes that {others} connects were answered with")
+        said.append(f"the provider has {strays} sandboxes that connects were answered with, of {others} set")
     said += [
         f"workflow {each.id} ({each.workflow_type}) runs"
         async for each in client.list_workflows("ExecutionStatus = 'Running'")
