@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from activities.tables import documents as _documents
 from activities.tables import phases as _phases
+from activities.tables import tool_results
 from workflows.models import BuildPlan
 
 LONGEST_PHASE = 100
@@ -38,9 +39,20 @@ class Progress:
             )
         return names
 
-    async def write_document(self, build_id: str, *, section: str, content: str) -> None:
-        """Write a section of the guide, over an earlier text of it."""
-        row = insert(_documents).values(build_id=build_id, section=section, content=content)
+    async def write_document(
+        self, build_id: str, *, section: str, content: str, unless_answered: tuple[int, str]
+    ) -> None:
+        """Write a section of the guide, over an earlier text of it.
+
+        `unless_answered` is the call, by head and tool_use id: a late attempt at one that has its result
+        writes nothing, as a later call may have written the section since.
+        """
+        values = {"build_id": build_id, "section": section, "content": content}
+        head, tool_use_id = unless_answered
+        answered = exists().where(tool_results.c.head_id == head, tool_results.c.tool_use_id == tool_use_id)
+        row = insert(_documents).from_select(
+            list(values), select(*map(literal, values.values())).where(~answered)
+        )
         newer = row.on_conflict_do_update(
             index_elements=["build_id", "section"], set_={"content": content, "updated_at": func.now()}
         )

@@ -6,7 +6,6 @@ results; a lost sandbox is raised, as its failure must never read like a command
 
 import asyncio
 import base64
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -18,6 +17,7 @@ from activities.captures import Captures
 from activities.events import EventStream
 from activities.failures import classified
 from activities.heartbeat import heartbeating
+from activities.outcomes import outcome_of
 from activities.progress import Progress
 from activities.screenshots import NoBrowser, PageUnreachable, Screenshots
 from activities.tool_results import (
@@ -92,11 +92,11 @@ class Tools(ports.Tools):
         """
         async with heartbeating(), classified():
             if kept := await self._transcript.result(request.head, request.call.tool_use_id):
-                return _outcome(kept, request.sandbox.generation)
+                return outcome_of(kept, request.call, generation=request.sandbox.generation)
             result = await self._run_to_an_end(request)
             kept = await self._write(request, result)
             await self._tell(request, kept)
-        return _outcome(kept, request.sandbox.generation)
+        return outcome_of(kept, request.call, generation=request.sandbox.generation)
 
     async def _run_to_an_end(self, request: ToolRun) -> Result:
         """Run the call; once someone interrupts it is cut short, and what it gave until then kept."""
@@ -249,7 +249,10 @@ class Tools(ports.Tools):
 
     async def _document(self, request: ToolRun, call: Document) -> Result:
         await self._progress.write_document(
-            request.build_id, section=call.section, content=clean(call.content)
+            request.build_id,
+            section=call.section,
+            content=clean(call.content),
+            unless_answered=(request.head, request.call.tool_use_id),
         )
         await self._events.publish(request.build_id, "documentation.updated", section=call.section)
         return Result(f"Section {call.section!r} is written.")
@@ -284,17 +287,3 @@ def _is_interrupted() -> bool:
     """Tell whether the workflow cancelled this attempt, and not a worker that stops or a newer attempt."""
     details = activity.cancellation_details()
     return details is not None and details.cancel_requested
-
-
-def _outcome(kept: ToolResult, generation: int) -> ToolOutcome:
-    """Tell the workflow of a written result: the same whichever attempt asks, but in another sandbox."""
-    effects: dict[str, Any] = json.loads(kept.effects)
-    if kept.generation != generation:
-        effects |= {"captured": 0, "running": None}
-    return ToolOutcome(
-        tool_use_id=kept.tool_use_id,
-        preview=kept.preview,
-        is_error=kept.is_error,
-        digest=kept.digest,
-        **effects,
-    )

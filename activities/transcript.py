@@ -10,14 +10,14 @@ from hashlib import sha256
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import BigInteger, ColumnElement, Executable, RowMapping, bindparam, exists, literal, select
+from sqlalchemy import BigInteger, Executable, RowMapping, bindparam, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.exceptions import ApplicationError
 
+from activities.fence import fenced, replaced
 from activities.rows import Role, Row, RowCache, digest, dump
-from activities.tables import sandboxes, tool_results, tool_starts, transcript
-from workflows.errors import FailureType
+from activities.tables import tool_results, tool_starts, transcript
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,17 +138,17 @@ class Transcript:
     async def note_start(self, head: int, tool_use_id: str, *, generation: int) -> int | None:
         """Note, before a first attempt, in which generation it is made.
 
-        Gives the generation of an earlier attempt if there was one, else nothing.
+        Gives the generation of an earlier attempt if there was one, else nothing. Raises SandboxLost when a
+        newer sandbox of the build has taken over since.
         """
-        key = {"head_id": head, "tool_use_id": tool_use_id}
+        row = {"head_id": head, "tool_use_id": tool_use_id, "generation": generation}
         async with self._engine.begin() as connection:
-            noted = await connection.execute(
-                insert(tool_starts).values(**key, generation=generation).on_conflict_do_nothing()
-            )
-            if noted.rowcount:
-                return None
-            earlier = select(tool_starts.c.generation).filter_by(**key)
-            return (await connection.execute(earlier)).scalar_one()
+            noted = await connection.execute(fenced(tool_starts, row))
+        if noted.rowcount:
+            return None
+        if (earlier := await self.began(head, tool_use_id)) is not None:
+            return earlier
+        raise replaced(f"{tool_use_id} was not begun", generation)
 
     async def began(self, head: int, tool_use_id: str) -> int | None:
         """Give in which generation a tool call was begun; none where it was not."""
@@ -195,23 +195,10 @@ class Transcript:
             "effects": dump(effects or {}),
         }
         async with self._engine.begin() as connection:
-            await connection.execute(
-                insert(tool_results)
-                .from_select(
-                    list(row), select(*map(literal, row.values())).where(~_newer_sandbox(head, generation))
-                )
-                .on_conflict_do_nothing()
-            )
-        return await self._written(head, tool_use_id, generation)
-
-    async def _written(self, head: int, tool_use_id: str, generation: int) -> ToolResult:
+            await connection.execute(fenced(tool_results, row))
         if found := await self.result(head, tool_use_id):
             return found
-        raise ApplicationError(
-            f"The result of {tool_use_id} was not kept: sandbox generation {generation} has been replaced.",
-            type=FailureType.SANDBOX_LOST,
-            non_retryable=True,
-        )
+        raise replaced(f"The result of {tool_use_id} was not kept", generation)
 
 
 def _upwards() -> Executable:
@@ -226,16 +213,6 @@ def _upwards() -> Executable:
     )
     path = path.union_all(parents)
     return select(*(path.c[name] for name in Row.__slots__)).order_by(path.c.depth)
-
-
-def _newer_sandbox(head: int, generation: int) -> ColumnElement[bool]:
-    """Whether the build that owns `head` has opened a newer sandbox than this generation's."""
-    return exists().where(
-        sandboxes.c.build_id == transcript.c.build_id,
-        transcript.c.id == head,
-        sandboxes.c.role == "build",
-        sandboxes.c.generation > generation,
-    )
 
 
 def _row(found: RowMapping) -> Row:

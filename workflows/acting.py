@@ -17,6 +17,7 @@ from workflows.journal import Journal
 from workflows.ports import Tools
 from workflows.rest import heeding, was_cut
 from workflows.state import BuildState
+from workflows.texts import told_of_late
 from workflows.turns import ModelReply, ToolCall, ToolOutcome, ToolRun
 from workflows.workspace import Workspace, is_lost
 
@@ -87,13 +88,7 @@ class Acting:
         state = self._state
         state.tool_calls += 1
         state.acting -= 1
-        state.captured = max(state.captured, outcome.captured)
-        if call.changing and (not outcome.interrupted or outcome.captured > 0):
-            state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
-        if outcome.uncaptured or outcome.captured:
-            state.uncaptured = outcome.uncaptured
-        if outcome.running is not None:
-            state.running = outcome.running
+        self._observe_files(call, outcome)
         if guard.is_progress(state.failing, call, outcome):
             state.go_forward()
         state.failing = guard.failing_after(state.failing, call, outcome)
@@ -105,6 +100,20 @@ class Acting:
             state.phase = outcome.phase
             state.open_phases = tuple(name for name in state.open_phases if name != outcome.phase)
             self._journal.note(f"phase {outcome.phase}")
+
+    def _observe_files(self, call: ToolCall, outcome: ToolOutcome) -> None:
+        """Note what a call did to the sandbox; where it ended in one that is lost, tell that it is undone."""
+        state = self._state
+        state.captured = max(state.captured, outcome.captured)
+        if outcome.undone:
+            state.undone = True
+            state.note(told_of_late(f"{call.tool}: {call.label}"))
+        elif call.changing and (not outcome.interrupted or outcome.captured > 0):
+            state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
+        if outcome.uncaptured or outcome.captured:
+            state.uncaptured = outcome.uncaptured
+        if outcome.running is not None:
+            state.running = outcome.running
 
     def _watch_repetition(self, calls: tuple[ToolCall, ...], traces: tuple[str, ...]) -> None:
         state = self._state

@@ -43,6 +43,11 @@ def told_of_loss(reason: str, undone: tuple[str, ...], running: tuple[str, ...])
     return "\n".join(told)
 
 
+def told_of_late(call: str) -> str:
+    """What the model is told of a call that had ended in a lost sandbox, as its result says it is done."""
+    return f"{LOST} before the end of this finished call was known. It was undone, too:\n- {call}"
+
+
 def told_of_pause(running: tuple[str, ...]) -> str:
     """What the model is told when its sandbox comes back from a pause, before which these were stopped."""
     return "[sandbox] It was paused, so these background commands do not run any more:\n" + _listed(running)

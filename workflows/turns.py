@@ -162,6 +162,8 @@ class ToolOutcome(Payload):
     """Number of the capture that holds its changes; 0: none."""
     uncaptured: bool = False
     """What it changed could not be captured, as where the disk is full."""
+    undone: bool = False
+    """It ended in a sandbox that was lost before anybody heard of it: its files went with that."""
     running: tuple[str, ...] | None = None
     """Commands that run in the background after it; none: not known."""
     phase: str = ""

@@ -34,6 +34,8 @@ CUT = (ELSEWHERE, "The command was interrupted", "[The founder interrupted this 
 CHANGING = ("bash", "write_file", "edit_file")
 BRANCHES = ("[rewind]", "[fork]")
 LOST = "[sandbox] The sandbox was lost"
+UNDONE = "These finished calls were undone:"
+LATE = " before the end of this finished call was known. It was undone, too:"
 WHY = re.compile(re.escape(LOST) + r" \((.*?)\)\. Your files", re.DOTALL)
 """Why a sandbox was lost, as the model is told; names of sandboxes differ."""
 NAME = re.compile(r"\b[a-z0-9]{20}\b")
@@ -163,7 +165,7 @@ def _stretches(path: list[Any], results: Mapping[tuple[int, str], Any]) -> list[
             last.calls += _calls(row, results, turn)
         elif row.role == "user":
             said = _texts(row)
-            last.losses += [(turn, told) for words in said for told in _undone(words)]
+            last.losses += [(turn, undone) for undone in undone_in(said)]
             if _begins_branch(said):
                 stretches.append(Stretch())
     return stretches
@@ -183,12 +185,22 @@ def _call(use: dict[str, Any], result: Any, turn: int, *, is_left: bool) -> Call
     return Call(use["id"], use["name"], use["input"], turn, *told, is_left)
 
 
-def _undone(words: str) -> list[tuple[str, ...]]:
-    """Read the undone calls out of what was told of each lost sandbox."""
-    return [_listed(f"{LOST}{rest}") for rest in f"\n{words}".split(f"\n{LOST}")[1:]]
+def undone_in(said: list[str]) -> list[tuple[str, ...]]:
+    """Read the undone calls out of what one message says of each lost sandbox.
+
+    A call of whose end nobody knew then was the last in the newest sandbox that had any.
+    """
+    losses: list[tuple[str, ...]] = []
+    for rest in "\n".join(["", *said]).split(f"\n{LOST}")[1:]:
+        if rest.startswith(LATE):
+            place = max((place for place, undone in enumerate(losses) if undone), default=-1)
+            losses[place] += _listed(rest, LATE)
+        else:
+            losses.append(_listed(rest, UNDONE))
+    return losses
 
 
-def _listed(words: str) -> tuple[str, ...]:
-    _, _, listed = words.partition("These finished calls were undone:\n")
+def _listed(words: str, begins: str) -> tuple[str, ...]:
+    _, _, listed = words.partition(f"{begins}\n")
     lines = takewhile(lambda line: line.startswith("- "), listed.splitlines())
     return tuple(line.removeprefix("- ") for line in lines)

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.chaos.oracle import judge
-from tests.chaos.records import CUT, Call, Records, Stretch
+from tests.chaos.records import CUT, Call, Records, Stretch, undone_in
 from tests.chaos.witness import Account, State
+from workflows.texts import told_of_late, told_of_loss
 
 WRITE, EDIT = "??_parts/p1.txt", "_M_LOG.md"
 
@@ -115,6 +116,21 @@ def test_exactly_what_is_gone_is_told_undone(undone: tuple[str, ...], found: str
     told = {"a": TOLD["a"], "b": seen(found, "0:")}
 
     assert problems == len(judge(records(*LOST, losses=[(3, undone)]), told).problems)
+
+
+@pytest.mark.parametrize(
+    ("lost", "undone"),
+    [
+        ([("a", "b")], [("a", "b", "late")]),
+        ([()], [("late",)]),
+        ([("a",), ()], [("a", "late"), ()]),
+    ],
+)
+def test_a_call_that_ended_unheard_belongs_to_the_sandbox_it_was_made_in(lost: list, undone: list):
+    """What the model is told of it counts with what it was told of that sandbox."""
+    said = [*(told_of_loss("gone", calls, ("server",)) for calls in lost), told_of_late("late")]
+
+    assert undone == undone_in(said) == undone_in(["\n".join(said)])
 
 
 @pytest.mark.parametrize("found", ["-1:", f"-1:{WRITE}"])

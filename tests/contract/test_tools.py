@@ -57,7 +57,7 @@ async def test_files_are_written_read_edited_and_found(bench: Bench):
 
 
 async def test_a_second_attempt_gives_the_kept_result(bench: Bench):
-    """Once a result is written the call is not made again, not even in another sandbox."""
+    """Once a result is written the call is not made again; in another sandbox it counts as undone."""
     sandbox = await bench.create()
     head = await bench.reply(("t1", "bash", {"command": "echo x >> log; wc -l < log"}))
 
@@ -69,17 +69,18 @@ async def test_a_second_attempt_gives_the_kept_result(bench: Bench):
     )
 
     assert first == second
-    assert (True, 0, None) == (first.captured > 0, moved.captured, moved.running)
+    assert (True, False) == (first.captured > 0, first.undone)
+    assert (0, None, True) == (moved.captured, moved.running, moved.undone)
     assert (await bench.bash(sandbox, "wc -l < log")).preview.strip() == "1"
 
 
 async def test_a_second_attempt_tells_the_same(bench: Bench):
     """What a lost answer would have told is in the row: an interruption, a phase and its item."""
-    sandbox = await bench.create()
     begun = {"message": "on", "phase_name": "Code", "plan_item": "api"}
     told = await bench.reply(("t1", "narrate", begun))
     cut = await bench.reply(("t2", "bash", {"command": "echo x"}))
-    await bench.transcript.note_start(cut, "t2", generation=sandbox.generation - 1)
+    await bench.transcript.note_start(cut, "t2", generation=1)
+    sandbox = await bench.create(generation=2)
 
     narrated = [await bench.run(sandbox, told, "t1", "narrate") for _ in range(2)]
     interrupted = [await bench.run(sandbox, cut, "t2", "bash") for _ in range(2)]
@@ -316,6 +317,21 @@ async def test_a_section_of_the_guide_is_kept_and_rewritten(bench: Bench):
         query = select(documents.c.content).where(documents.c.build_id == bench.build_id)
         assert (await connection.execute(query)).scalars().all() == ["new"]
     assert (await types_of(bench)).count("documentation.updated") == 2
+
+
+async def test_a_late_attempt_at_a_document_does_not_bring_the_old_text_back(bench: Bench):
+    """A call that has its result writes nothing more, as a newer text may stand there since."""
+    sandbox = await bench.create()
+    head = await bench.reply(("t1", "document", {"section": "faq", "content": "old"}))
+    await bench.run(sandbox, head, "t1", "document")
+    await bench.use(sandbox, "document", {"section": "faq", "content": "new"})
+
+    late = {"section": "faq", "content": "old", "unless_answered": (head, "t1")}
+    await Progress(bench.engine).write_document(bench.build_id, **late)
+
+    async with bench.engine.connect() as connection:
+        query = select(documents.c.content).where(documents.c.build_id == bench.build_id)
+        assert ["new"] == list((await connection.execute(query)).scalars())
 
 
 async def test_each_call_is_told_once(bench: Bench):

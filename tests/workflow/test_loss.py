@@ -16,6 +16,11 @@ def told(world: World) -> list[str]:
     return [note for one in world.asked for note in one.notes if note.startswith("[sandbox]")]
 
 
+def undone_of(notes: tuple[str, ...]) -> list[str]:
+    """The calls that the model was told are undone."""
+    return [line.removeprefix("- ") for note in notes for line in note.splitlines() if line.startswith("- ")]
+
+
 def build_sandboxes(world: World) -> list[tuple[int, int | None]]:
     """Generation and restore point of each building sandbox."""
     return [(one.generation, one.restore_point) for one in world.created if one.role == "build"]
@@ -86,6 +91,25 @@ async def test_loss_found_by_the_upload_alone(bench):
     assert [1, 2, 2, 2, 2] == [run.sandbox.generation for run in world.tools]
     assert ["", UNDONE, "", UNDONE, ""] == [run.refuse for run in world.tools]
     assert "- bash: one" in world.asked[2].notes[0]
+
+
+@pytest.mark.parametrize("before", [[], ["early"]])
+async def test_a_call_that_ended_unheard_in_a_lost_sandbox_is_told_undone(bench, before):
+    """Its result says it is done, so the model is told that it is not, before it changes anything more."""
+    late = ToolOutcome(tool_use_id="bash-late", preview="ok", undone=True)
+    calls = acts(*(call("bash", name) for name in (*before, "late", "next")))
+    world = World(
+        replies=iter([calls, acts(call("bash", "again")), done()]),
+        lose_calls={"bash-late"},
+        outcomes={"bash-late": late},
+    )
+    async with bench(world) as on:
+        await ready(await on.start())
+
+    undone = [f"bash: {name}" for name in (*before, "late")]
+    assert [[], undone, []] == [undone_of(one.notes) for one in world.asked]
+    assert ["bash-next"] == [run.call.tool_use_id for run in world.tools if run.refuse][-1:]
+    assert "" == world.tools[-1].refuse
 
 
 async def test_a_loss_that_undid_nothing_refuses_no_call(bench):

@@ -134,7 +134,7 @@ async def test_start_is_noted_before_the_first_attempt(engine):
 
 
 async def test_result_of_a_replaced_sandbox_is_not_kept(engine):
-    """Once a newer sandbox holds the build, an older one's result is refused; one written before stays."""
+    """Once a newer sandbox holds the build, an older one starts and ends no call; what was kept stays."""
     transcript = Transcript(engine)
     head = (await grow(engine, transcript, [["a"], ["b"]]))[-1]
     build_id = (await transcript.path(head))[0].build_id
@@ -145,7 +145,11 @@ async def test_result_of_a_replaced_sandbox_is_not_kept(engine):
         )
     with pytest.raises(ApplicationError) as caught:
         await transcript.write_result(head, "t2", content="late", is_error=False, generation=1)
+    with pytest.raises(ApplicationError, match="t3 was not begun: sandbox generation 1"):
+        await transcript.note_start(head, "t3", generation=1)
 
+    assert await transcript.note_start(head, "t3", generation=2) is None
+    assert await transcript.note_start(head, "t3", generation=1) == 2
     assert caught.value.type == FailureType.SANDBOX_LOST
     assert await transcript.write_result(head, "t1", content="x", is_error=False, generation=1) == early
     assert await transcript.result(head, "t2") is None
