@@ -1,6 +1,9 @@
-"""The fault switches of the model's and the sandboxes' servers: which are thrown, drawn from the seed."""
+"""Faults that kill nothing, drawn from the seed: switches of two servers, and workers that stand still."""
 
+import asyncio
+import os
 import random
+import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +37,9 @@ FULL_SECONDS = (0.5, 5.0)
 """How long its disk is full."""
 LEFT_SECONDS = (0.0, 4.0)
 """How long an aged sandbox has left."""
+STILL_SECONDS = (1.0, 9.0)
+"""How long a worker stands still, as on a machine that is suspended: mostly longer than a heartbeat may be
+late, so that it goes on with what others have begun again."""
 
 
 @dataclass
@@ -44,14 +50,17 @@ class Faults:
     builds: Callable[[], list[Built]]
     """Those that run."""
     counts: Counter[str] = field(default_factory=Counter)
+    _still: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def inject(self, chance: random.Random) -> None:
         """Throw one."""
-        match chance.choices(("model", "request", "sandbox"), (45, 35, 20))[0]:
+        match chance.choices(("model", "request", "sandbox", "worker"), (40, 30, 18, 12))[0]:
             case "model":
                 await self._model(chance.choice(MODEL_FAULTS))
             case "request":
                 await self.sandbox(chance.choice(REQUEST_FAULTS))
+            case "worker":
+                self._stand_still(chance)
             case _:
                 await self._at_once(chance.choice(SANDBOX_FAULTS), chance)
 
@@ -72,6 +81,16 @@ class Faults:
         seconds = full if kind == "disk_full" else max(0.0, late)
         await self.sandbox({"kind": kind, "sandbox": hit.sandbox_id, "seconds": seconds})
 
+    def _stand_still(self, chance: random.Random) -> None:
+        """Stop a worker where it is, and let it go on after a while."""
+        pid, seconds = chance.choice(self.parts.workers).pid, chance.uniform(*STILL_SECONDS)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            self.counts["worker: stood still"] += 1
+            task = asyncio.create_task(_go_on(pid, seconds))
+            self._still.add(task)
+            task.add_done_callback(self._still.discard)
+
     async def _model(self, kind: str) -> None:
         environment = self.parts.environment
         headers = {"Authorization": f"Bearer {environment['ANTHROPIC_API_KEY']}"}
@@ -79,13 +98,21 @@ class Faults:
         self.counts[f"model: {kind}"] += await _post(url, headers, [{"kind": kind, "seconds": 1.0}])
 
     async def clear(self) -> None:
-        """Take back what has not hit yet."""
+        """Take back what has not hit yet, and wait until every worker goes on."""
+        await asyncio.gather(*self._still)
         environment = self.parts.environment
         model = {"Authorization": f"Bearer {environment['ANTHROPIC_API_KEY']}"}
         await _post(f"{environment['ANTHROPIC_BASE_URL']}/_control/faults", model, [])
         headers = {"X-API-KEY": environment["E2B_API_KEY"]}
         async with httpx2.AsyncClient(trust_env=False, headers=headers) as client:
             await client.delete(f"{environment['E2B_API_URL']}/_control/faults")
+
+
+async def _go_on(pid: int, seconds: float) -> None:
+    """Let a process go on; it may have been killed meanwhile."""
+    await asyncio.sleep(seconds)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 async def _post(url: str, headers: dict[str, str], body: list | dict) -> bool:
