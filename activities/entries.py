@@ -10,6 +10,7 @@ from activities.days import Day
 from activities.money_tables import MODEL, ledger
 from activities.orders import Bought, Order
 from activities.prices import Usage, price_of
+from activities.tables import builds
 
 INPUT = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
 """The columns that are known once a stream has begun."""
@@ -98,6 +99,14 @@ async def close_entry(connection: AsyncConnection, entry_id: int, **values: int 
     await connection.execute(
         update(ledger).where(ledger.c.id == entry_id).values(**values, closed_at=func.now())
     )
+
+
+async def correct_entry(connection: AsyncConnection, entry: RowMapping, **values: int | str) -> None:
+    """Write what a row that was given up as lost cost in truth; the sum of a build that has ended follows."""
+    await close_entry(connection, entry["id"], **values)
+    spent = select(func.sum(ledger.c.cost)).filter_by(build_id=entry["build_id"]).scalar_subquery()
+    ended = (builds.c.id == entry["build_id"]) & builds.c.finished_at.is_not(None)
+    await connection.execute(update(builds).where(ended).values(spent=spent))
 
 
 def usage_values(usage: Usage) -> dict[str, int | str]:

@@ -178,6 +178,7 @@ class Model(ports.Model):
     ) -> str:
         """Stream into `reply`, telling watchers each sentence; gives the provider's id of the request."""
         sentences = Sentences()
+        await self._purchases.hold(reservation)
         opening = self._provider.stream(request.model, conversation, max_tokens=reservation.max_tokens)
         async with opening as opened:
             async for event in opened.events:

@@ -26,6 +26,7 @@ from activities.entries import (
     INPUT,
     bought,
     close_entry,
+    correct_entry,
     is_worst_lost,
     lock_entry,
     lock_purchases,
@@ -35,8 +36,9 @@ from activities.entries import (
     usage_values,
 )
 from activities.money_tables import ledger
+from activities.offers import offer
 from activities.orders import Bought, Delivery, Order, Refused, Reservation
-from activities.prices import Usage, affordable_tokens, context_ceiling, dearest, price_of, worst_case
+from activities.prices import Usage, context_ceiling, dearest, price_of
 from activities.rows import Row
 from activities.settings import Settings
 from activities.time_entries import Rate, book_time, set_ahead
@@ -46,10 +48,6 @@ from workflows.budget import stage_of
 from workflows.errors import FailureType
 from workflows.state import Stage
 from workflows.turns import Balance, Refusal
-
-MIN_TOKENS = 2_000
-"""The smallest output ceiling that a reply is still worth buying with, tokens."""
-
 
 CONTEXT_SHARE = 15
 """Percent of a day's money that the input of one call may cost at its dearest."""
@@ -114,7 +112,7 @@ class Purchases:
             sums = await add_up(connection, day, build_id=order.build_id)
             budget = await budget_left(connection, order.build_id)
             left = left_of(day, sums) if budget is None else min(left_of(day, sums), budget)
-            max_tokens, price, price_id = _offer(order, left - self._rate.slice)
+            max_tokens, price, price_id = offer(order, left - self._rate.slice)
             needed = price + self._rate.slice
             reason = await self._refusal(connection, day, sums, needed, budget)
             if reason is None and order.wound_down:
@@ -138,6 +136,19 @@ class Purchases:
                 lifetime=order.lifetime,
             )
 
+    async def hold(self, reservation: Reservation) -> None:
+        """See, before it is spent, that the money is still set aside: this attempt may have stood still.
+
+        Raises a retryable error where another has taken over; what was booked as lost then was not spent.
+        """
+        async with self._engine.begin() as connection:
+            entry = await lock_entry(connection, reservation.id)
+            if entry["state"] == "reserved":
+                return
+            await correct_entry(connection, entry, state="released", cost=0, note="never sent")
+        text = "Another attempt took over this call; this one has bought nothing."
+        raise ApplicationError(text, type=FailureType.RETRYABLE)
+
     async def note_input(self, reservation: Reservation, usage: Usage) -> None:
         """Note what the provider counted as input, so that a crash from here on is priced closer."""
         async with self._engine.begin() as connection:
@@ -159,16 +170,15 @@ class Purchases:
                 "cost": price.microdollars,
                 "stop_reason": delivery.stop_reason,
                 "request_id": delivery.request_id,
-                "note": delivery.why_refused,
             }
             if entry["state"] == "settled":  # by this same attempt, whose answer from the database was lost
                 return entry["reply_id"]
             if entry["state"] == "reserved":
                 reply_id = await self._append_reply(connection, reservation, delivery)
-                await close_entry(connection, reservation.id, state="settled", reply_id=reply_id, **values)
+                values |= {"reply_id": reply_id, "note": delivery.why_refused}
+                await close_entry(connection, reservation.id, state="settled", **values)
                 return reply_id
-            values["note"] = "superseded"
-            await close_entry(connection, reservation.id, state="lost", **values)
+            await correct_entry(connection, entry, **values, state="lost", note="superseded")
         raise ApplicationError(
             f"Another attempt took over this call; {price.microdollars} microdollars are shown as lost.",
             type=FailureType.RETRYABLE,
@@ -274,25 +284,3 @@ async def _judged(
         return told
     sleepers = await count_sleepers(connection, told.wakes_at, but=order.build_id)
     return told.model_copy(update={"sleepers": sleepers})
-
-
-def _offer(order: Order, left: int) -> tuple[int, int, str]:
-    """Give the output ceiling, its worst price and price id: what fits, else the smallest worth having."""
-    smallest = min(MIN_TOKENS, order.max_tokens)
-    fitting = affordable_tokens(
-        order.model,
-        input_tokens=order.input_tokens,
-        max_tokens=order.max_tokens,
-        within=left,
-        at=order.at,
-        lifetime=order.lifetime,
-    )
-    tokens = max(smallest, fitting)
-    price = worst_case(
-        order.model,
-        input_tokens=order.input_tokens,
-        max_tokens=tokens,
-        at=order.at,
-        lifetime=order.lifetime,
-    )
-    return tokens, price.microdollars, price.price_id

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +116,7 @@ class MessagesApi:
 
     def _record(self, checked: Checked, usage: Json, request_id: str) -> None:
         entry = {
+            "at": time.time(),
             "request_id": request_id,
             "model": checked.model.id,
             "messages": len(checked.body["messages"]),

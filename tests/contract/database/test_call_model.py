@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 from temporalio.exceptions import ApplicationError
+from typing_extensions import override
 
 from activities.accounts import Accounts
 from activities.entries import INPUT
@@ -18,10 +19,11 @@ from activities.metering import FASTEST
 from activities.model import Model
 from activities.orders import Order, Reservation
 from activities.prices import Usage, price_of, worst_case
-from activities.tables import transcript
+from activities.purchases import Purchases
+from activities.tables import builds, transcript
 from workflows.catalogue import InvalidToolCall, parse_call
 from workflows.errors import FailureType
-from workflows.models import PreparedBuild
+from workflows.models import FinishBuild, PreparedBuild
 from workflows.turns import ModelCall, ModelReply, Refusal
 
 LONG = "[[script:long turns=6]] Count."
@@ -262,6 +264,52 @@ async def test_superseded_attempt_appends_nothing(desk, make_desk, control):
     assert lost["cost"] == price_of(build.model, real, at=None).microdollars
     assert settled["reply_id"] == reply.head
     assert await rows_of(desk, build) == ["system", "user", "assistant"]
+    assert (await desk.call(build)).head == reply.head
+
+
+async def spent_by(desk: Any, build: PreparedBuild) -> int:
+    """What the build's own row says it spent, microdollars."""
+    async with desk.engine.connect() as connection:
+        return (await connection.execute(select(builds.c.spent).filter_by(id=build.build_id))).scalar_one()
+
+
+class StandsStill(Purchases):
+    """Reserves, and stands still until it is let go, as a process does whose machine is suspended."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.reserved, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def reserve(self, order: Order) -> Any:
+        made = await super().reserve(order)
+        self.reserved.set()
+        await self.goes_on.wait()
+        return made
+
+
+async def test_an_attempt_that_stood_still_buys_no_reply_that_another_has(desk, make_desk, control, settings):
+    """It looks once more before it asks: what was taken over meanwhile is not bought a second time."""
+    build = await desk.prepare(idea=LONG)
+    purchases = StandsStill(desk.engine, desk.transcript, settings)
+    desk.model._purchases = purchases
+    still = asyncio.create_task(desk.call(build))
+    await purchases.reserved.wait()
+    reply = await make_desk().call(build)
+    ended = FinishBuild(build_id=build.build_id, status="failed", outcome="cancelled")
+    spent_at_end = await desk.run(desk.builds.finish_build, ended)
+    purchases.goes_on.set()
+    before = len(await control.requests())
+    with pytest.raises(ApplicationError, match="has bought nothing") as caught:
+        await still
+    unsent, settled = await desk.entries(build.build_id)
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert len(await control.requests()) == before
+    assert (unsent["state"], unsent["cost"], unsent["note"]) == ("released", 0, "never sent")
+    assert (settled["state"], settled["reply_id"]) == ("settled", reply.head)
+    assert reply.balance.lost > (await desk.call(build)).balance.lost == 0
+    assert await spent_by(desk, build) == settled["cost"] < spent_at_end
     assert (await desk.call(build)).head == reply.head
 
 
