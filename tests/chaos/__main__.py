@@ -127,7 +127,7 @@ class Course:
         """Judge what can only be seen when all is quiet; what is nobody's is the last build's."""
         journal = _journal(self._parts.home.part(Part.MODEL))
         for built in self._builds:
-            _say(built, list(judge_requests(built.rows, journal)))
+            _say(built, list(judge_requests(built.rows, journal, self._faults.woken)))
         async with self._engine.connect() as connection:
             others = self._faults.counts["sandbox: other_id"]
             left = await left_over(self._parts, self._client, connection, self._builds, others=others)

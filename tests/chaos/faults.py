@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,6 +51,8 @@ class Faults:
     builds: Callable[[], list[Built]]
     """Those that run."""
     counts: Counter[str] = field(default_factory=Counter)
+    woken: list[float] = field(default_factory=list)
+    """When each worker that stood still went on, seconds since the epoch."""
     _still: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def inject(self, chance: random.Random) -> None:
@@ -87,9 +90,16 @@ class Faults:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
             self.counts["worker: stood still"] += 1
-            task = asyncio.create_task(_go_on(pid, seconds))
+            task = asyncio.create_task(self._go_on(pid, seconds))
             self._still.add(task)
             task.add_done_callback(self._still.discard)
+
+    async def _go_on(self, pid: int, seconds: float) -> None:
+        """Let a process go on; it may have been killed meanwhile."""
+        await asyncio.sleep(seconds)
+        self.woken.append(time.time())
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
     async def _model(self, kind: str) -> None:
         environment = self.parts.environment
@@ -106,13 +116,6 @@ class Faults:
         headers = {"X-API-KEY": environment["E2B_API_KEY"]}
         async with httpx2.AsyncClient(trust_env=False, headers=headers) as client:
             await client.delete(f"{environment['E2B_API_URL']}/_control/faults")
-
-
-async def _go_on(pid: int, seconds: float) -> None:
-    """Let a process go on; it may have been killed meanwhile."""
-    await asyncio.sleep(seconds)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
 
 
 async def _post(url: str, headers: dict[str, str], body: list | dict) -> bool:

@@ -7,6 +7,9 @@ from typing import Any
 
 from tests.chaos.records import Records
 
+AT_ONCE_SECONDS = 0.5
+"""Within that time a request is sent that was on its way as its worker stood still."""
+
 
 def settled_replies(records: Records) -> list[Any]:
     """Give the rows of the ledger that are replies bought."""
@@ -43,8 +46,14 @@ def judge_money(records: Records) -> Iterator[str]:
         yield f"{told}, the ledgers of others {records.inherited}"
 
 
-def judge_requests(records: Records, journal: Sequence[Mapping]) -> Iterator[str]:
-    """No conversation was sent again once its reply had been settled."""
+def judge_requests(
+    records: Records, journal: Sequence[Mapping], woken: Sequence[float] = ()
+) -> Iterator[str]:
+    """No conversation was sent again once its reply had been settled.
+
+    But by a worker that stood still between its last look and the request, and went on at one of `woken`,
+    seconds since the epoch: nothing can keep that one back, and what it cost must be in the ledger.
+    """
     digests = [json.dumps(entry["digests"]) for entry in journal]
     sent = {entry["request_id"]: place for place, entry in enumerate(journal)}
     last = {digest: place for place, digest in enumerate(digests)}
@@ -53,5 +62,16 @@ def judge_requests(records: Records, journal: Sequence[Mapping]) -> Iterator[str
             yield f"reply {row.reply_id} was settled; the provider knows no request {row.request_id!r}"
             continue
         place = sent[row.request_id]
-        if last[digests[place]] > place:
-            yield f"reply {row.reply_id} was bought by request {place} and again by {last[digests[place]]}"
+        again = last[digests[place]]
+        if again > place and not (_is_woken(journal[again], woken) and _is_paid(records, row.message_id)):
+            yield f"reply {row.reply_id} was bought by request {place} and again by {again}"
+
+
+def _is_woken(entry: Mapping, woken: Sequence[float]) -> bool:
+    """Tell whether a request was sent just as a worker went on that had stood still."""
+    return any(0 <= entry["at"] - moment <= AT_ONCE_SECONDS for moment in woken)
+
+
+def _is_paid(records: Records, message_id: int) -> bool:
+    """Tell whether the ledger holds a lost attempt at a message."""
+    return any((row.state, row.message_id) == ("lost", message_id) for row in records.ledger)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.chaos.money import judge_requests
 from tests.chaos.oracle import judge
 from tests.chaos.records import CUT, Call, Records, Stretch, undone_in
 from tests.chaos.witness import Account, State
@@ -203,3 +204,17 @@ def test_money_that_does_not_balance(row: dict, said: str):
     kept.ledger.append(SimpleNamespace(**second))
 
     assert any(said in problem for problem in judge(kept, TOLD).problems)
+
+
+@pytest.mark.parametrize(
+    ("at", "state", "problems"),
+    [(10.2, "lost", 0), (11.0, "lost", 1), (9.9, "lost", 1), (10.2, "released", 1)],
+)
+def test_a_conversation_that_is_sent_again(at: float, state: str, problems: int):
+    """Only by a worker that went on just then, and where its cost is known."""
+    kept = records(*SOUND)
+    late = {"kind": "model", "state": state, "message_id": 1, "reply_id": None, "request_id": None}
+    kept.ledger.append(SimpleNamespace(**late))
+    journal = [{"request_id": name, "digests": ["x"], "at": when} for name, when in (("r", 9.0), ("s", at))]
+
+    assert problems == len(list(judge_requests(kept, journal, [10.0])))
