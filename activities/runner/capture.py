@@ -10,6 +10,7 @@ from . import index, reserve
 from .failures import RunnerFailure
 from .freezing import frozen, writers
 from .looking import Look, Rules
+from .mappings import mapped
 from .packs import Packer, Place
 from .publish import hear
 from .published import read_published
@@ -103,13 +104,16 @@ def _take(state: State, request: dict[str, Any]) -> dict[str, Any]:
 
 def _look(state: State, last: index.Index, rules: Rules, packer: Packer, *, most: int) -> tuple[Look, float]:
     """See and pack what changed, and give for how many seconds other processes stood still for it."""
-    root = os.fsencode(state.workspace)
-    seen = Look(root, before=last.rows, rules=rules, packer=packer)
+    root, before = os.fsencode(state.workspace), last.rows
     try:
-        if writers(state):
-            Look(root, before=last.rows, rules=rules, packer=packer).read_ahead(scan(root, most=most))
+        running = writers(state)
+        if running:
+            shared = mapped(running)  # before the scan: what is mapped after it shows in a stat
+            ahead = Look(root, before=before, rules=rules, packer=packer)
+            before = {**before, **ahead.read_ahead(scan(root, most=most), mapped=shared)}
         began = time.monotonic()
         with frozen(state):
+            seen = Look(root, before=before, rules=rules, packer=packer)
             seen.look(scan(root, most=most))
         return seen, time.monotonic() - began
     except BaseException:

@@ -38,7 +38,6 @@ class Look:
         self._before = before
         self._rules = rules
         self._packer = packer
-        self._read: list[bytes] = []
         self.after: dict[bytes, Row] = {}
         self.omitted: list[bytes] = []
         self.torn: list[bytes] = []
@@ -52,12 +51,19 @@ class Look:
         self._join_symlinks(found)
         self._name_packs()
 
-    def read_ahead(self, found: Found) -> None:
-        """Pack what is to be read while its writers still run; `look` then packs only what they changed."""
+    def read_ahead(self, found: Found, *, mapped: frozenset[int] = frozenset()) -> dict[bytes, Row]:
+        """Pack what is to be read while its writers still run; `look` then reads only what they changed.
+
+        Gives the rows that tell this by a stat: of what has settled, and whose inode nobody has mapped.
+        """
         rested = time.time_ns() - RESTED_NS
+        ahead: dict[bytes, Row] = {}
         for paths in self._unread(found):
-            if found.stats[paths[0]].st_mtime_ns < rested:
-                self._read_file(paths[0], found.stats[paths[0]])
+            seen = found.stats[paths[0]]
+            row = self._read_file(paths[0], seen) if seen.st_mtime_ns < rested else None
+            if row is not None and row.ctime_ns and row.inode not in mapped:
+                ahead[paths[0]] = row
+        return ahead
 
     def _unread(self, found: Found) -> list[list[bytes]]:
         """Note what the stat tells; gives the names of each file that must be read.
@@ -152,7 +158,6 @@ class Look:
         )
 
     def _read_file(self, path: bytes, seen: os.stat_result) -> Row | None:
-        self._read.append(path)
         try:
             kept = self._packer.keep(os.path.join(self._root, path), most=self._rules.file_bytes)
         except (TooMuch, PermissionError) as error:
@@ -193,11 +198,10 @@ class Look:
     def _name_packs(self) -> None:
         """Replace placeholders of packs that were open by their digests."""
         self._packer.close()
-        read = set(self._read)
+        names = self._packer.names
         for path, row in self.after.items():
-            if path in read or row.target in read:
-                pack = self._packer.names.get(row.pack, row.pack)
-                self.after[path] = row._replace(pack=pack) if row.pack != pack else row
+            if row.pack in names:
+                self.after[path] = row._replace(pack=names[row.pack])
 
 
 def _source_first(path: bytes) -> tuple[bool, bytes]:
