@@ -55,7 +55,9 @@ from starter.search_attributes import check_search_attributes
 from workflows import ports
 from workflows.build import BuildWorkflow
 from workflows.fairness import FairShares
+from workflows.heartbeats import Heartbeats
 from workflows.janitor import JanitorWorkflow
+from workflows.options import HEARTBEAT
 from workflows.preview import PreviewWorkflow
 from workflows.unknown import UnknownWorkflow
 
@@ -66,7 +68,10 @@ GRACE = timedelta(seconds=20)
 """How long running activities may finish after a stop; then they are cancelled, and retried elsewhere."""
 
 STICKY = timedelta(seconds=3)
-"""How long a step of a workflow waits for the worker that holds it in memory, before any other takes it."""
+"""How long a step of a workflow waits for the worker that holds it in memory, before any other takes it.
+
+Never longer than the heartbeat timeout: that, too, is how long a lost worker may hold a build up.
+"""
 
 WORKFLOW_TASKS = 5
 """Steps of workflows at once: when hundreds of builds wake at midnight, the others wait at the server, where
@@ -85,6 +90,7 @@ PURE_MODULES = tuple(
         "fairness",
         "files",
         "guard",
+        "heartbeats",
         "journal",
         "leftovers",
         "models",
@@ -142,17 +148,23 @@ def workflow_runner() -> SandboxedWorkflowRunner:
     )
 
 
-def build_worker(client: Client, activities: Sequence[Activity], **options: Any) -> Worker:
+def build_worker(
+    client: Client,
+    activities: Sequence[Activity],
+    *,
+    heartbeat_timeout: timedelta = HEARTBEAT,
+    **options: Any,
+) -> Worker:
     """Make the worker of a build's workflow and activities; `options` are those of `Worker`."""
     settings: dict[str, Any] = {
         "task_queue": TASK_QUEUE,
         "graceful_shutdown_timeout": GRACE,
         "max_heartbeat_throttle_interval": BEAT,
         "default_heartbeat_throttle_interval": BEAT,
-        "sticky_queue_schedule_to_start_timeout": STICKY,
+        "sticky_queue_schedule_to_start_timeout": min(STICKY, heartbeat_timeout),
         "max_concurrent_workflow_tasks": WORKFLOW_TASKS,
         "workflow_runner": workflow_runner(),
-        "interceptors": [FairShares()],
+        "interceptors": [FairShares(), Heartbeats(heartbeat_timeout)],
         **options,
     }
     workflows = [BuildWorkflow, JanitorWorkflow, PreviewWorkflow, UnknownWorkflow]
@@ -238,7 +250,7 @@ async def main() -> int:
     await check_search_attributes(client)
     async with (
         open_activities(settings, namespace_id=await namespace_id(client)) as activities,
-        build_worker(client, activities),
+        build_worker(client, activities, heartbeat_timeout=settings.heartbeat_timeout),
     ):
         log.info("working on task queue %r as %s", TASK_QUEUE, client.identity)
         await keep_janitor(client)

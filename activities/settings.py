@@ -31,7 +31,7 @@ E2B_PRICE = Decimal("30.25")
 
 Its public list of 2026-11, https://e2b.dev/docs/faq/calculate-sandbox-price; a paused sandbox costs nothing.
 """
-_NUMBERS: Mapping[object, str] = {int: "whole number", Decimal | None: "number"}
+_NUMBERS: Mapping[object, str] = {int: "whole number", float: "number", Decimal | None: "number"}
 LONGEST_VALUE = 100
 """Characters of a wrong value that are shown."""
 
@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     """Region of the bucket."""
     autonomous_agent: bool = True
     """The kill switch: false refuses new builds and parks running ones."""
+    heartbeat_timeout_seconds: Annotated[float, Field(ge=2, le=60)] = 3.5
+    """How long a killed or frozen worker goes unnoticed, seconds: two of its beats at least."""
     sandbox_timeout_seconds: Annotated[int, Field(ge=60, le=86_400)] = 3_600
     """How long a sandbox lives unless lengthened, seconds."""
     sandbox_longest_run_seconds: Annotated[int, Field(ge=1_800, le=86_400)] = 86_400
@@ -111,6 +113,11 @@ class Settings(BaseSettings):
         if self.sandbox_microdollars_per_second is not None:
             return self.sandbox_microdollars_per_second
         return Decimal(0) if self.local_sandbox else E2B_PRICE
+
+    @property
+    def heartbeat_timeout(self) -> timedelta:
+        """How long a killed or frozen worker goes unnoticed."""
+        return timedelta(seconds=self.heartbeat_timeout_seconds)
 
     @property
     def sandbox_session(self) -> timedelta:

@@ -27,6 +27,7 @@ STOP_LIMIT = timedelta(seconds=30)
 SHORT_LIFE_SECONDS = 10
 """A worker that dies sooner than this after its start is not started again at once."""
 LONGEST_PAUSE_SECONDS = 30
+"""Until one that dies young again and again is started once more."""
 HEAP = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
 """Bounds what glibc keeps of freed memory: a worker with hundreds of sleepers held a third more."""
 
@@ -79,10 +80,10 @@ class WorkerProcess:
         await self._process.wait()
 
     @asynccontextmanager
-    async def kept(self) -> AsyncGenerator["WorkerProcess"]:
-        """Keep a worker running: one that dies is started again, after a pause when it dies young."""
+    async def kept(self, *, longest_pause: float = LONGEST_PAUSE_SECONDS) -> AsyncGenerator["WorkerProcess"]:
+        """Keep a worker running: one that dies is started again, after a pause (s) when it dies young."""
         await self.start()
-        keeping = asyncio.create_task(self._keep())
+        keeping = asyncio.create_task(self._keep(longest_pause))
         try:
             yield self
         finally:
@@ -90,14 +91,14 @@ class WorkerProcess:
             await asyncio.wait([keeping])
             await self.stop()
 
-    async def _keep(self) -> None:
+    async def _keep(self, longest_pause: float) -> None:
         pause = 0.0
         while True:
             assert self._process is not None
             begun = time.monotonic()
             code = await self._process.wait()
             young = time.monotonic() - begun < SHORT_LIFE_SECONDS
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2 + 1) if young else 0.0
+            pause = min(longest_pause, pause * 2 + 1) if young else 0.0
             self._say(f"the worker ended with status {code}; starting it again in {pause:.0f} s")
             await asyncio.sleep(pause)
             try:

@@ -12,7 +12,7 @@ from temporalio.common import RetryPolicy
 from workflows.errors import TOO_LARGE
 
 HEARTBEAT = timedelta(seconds=3.5)
-"""How long a killed worker goes unnoticed."""
+"""How long a killed worker goes unnoticed, unless its settings say otherwise: see `heartbeats.py`."""
 
 WORKFLOW_TASK = timedelta(seconds=3)
 """How long a step of the workflow itself that a killed worker held stays lost; the default is 10 seconds.

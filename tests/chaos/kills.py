@@ -152,7 +152,7 @@ class Killer:
 
     def _sandboxes(self) -> Iterator[tuple[int, str]]:
         for each in of_builds(self.parts, self._running()):
-            if each.state == "running" and each.pid:
+            if each.is_awake:
                 yield each.pid, each.build_id
 
     def _runners(self) -> Iterator[tuple[int, str]]:

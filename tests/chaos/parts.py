@@ -21,6 +21,7 @@ from starter.local.ports import Ports
 from starter.local.stack import STARTERS
 from starter.local.supervisor import Supervisor
 from starter.worker_process import WorkerProcess
+from tests.chaos.profile import LONGEST_PAUSE_SECONDS, PROFILE
 
 WORKERS = 2
 WITNESS = "NIGHTSHIFT_WITNESS"
@@ -118,6 +119,7 @@ def _environment(started: list[Started]) -> Mapping[str, str]:
         "NIGHTSHIFT_LOCAL_MODEL": "true",
         "NIGHTSHIFT_LOCAL_SANDBOX": "true",
         "SANDBOX_MICRODOLLARS_PER_SECOND": SANDBOX_PRICE,
+        **PROFILE,
     }
 
 
@@ -128,7 +130,8 @@ async def _workers(parts: Parts) -> AsyncIterator[None]:
         log = parts.home.logs / f"worker-{number}.log"
         parts.workers.append(WorkerProcess(client, parts.environment, log=log, say=_silent))
     first, second = parts.workers
-    async with first.kept(), second.kept():
+    pause = LONGEST_PAUSE_SECONDS
+    async with first.kept(longest_pause=pause), second.kept(longest_pause=pause):
         yield
 
 

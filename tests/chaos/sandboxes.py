@@ -25,6 +25,11 @@ class Seen(NamedTuple):
     pid: int
     """Of what runs it; 0: nothing does."""
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether it runs, and is paid for."""
+        return self.state == "running" and self.pid > 0
+
 
 def of_builds(parts: Parts, build_ids: Collection[str]) -> Iterator[Seen]:
     """Give the sandboxes of these builds, running or paused."""
@@ -48,10 +53,9 @@ def _seen(record: dict[str, Any]) -> Seen:
     )
 
 
-def building(parts: Parts, build_id: str) -> Seen | None:
-    """Give the newest sandbox that a build works in; none while there is none."""
-    found = (each for each in of_builds(parts, {build_id}) if each.role == "build")
-    return max(found, key=lambda each: each.generation, default=None)
+def is_awake(parts: Parts, build_id: str, sandbox_id: str) -> bool:
+    """Tell whether a sandbox of a build runs; one that is gone, or was never there, does not."""
+    return any(each.sandbox_id == sandbox_id and each.is_awake for each in of_builds(parts, {build_id}))
 
 
 def in_work(parts: Parts, build_ids: Collection[str]) -> list[Seen]:
@@ -59,7 +63,7 @@ def in_work(parts: Parts, build_ids: Collection[str]) -> list[Seen]:
     words = (line.split(" ") for line in parts.witness.read_text().splitlines())
     used = {sandbox for kind, _, sandbox, *_ in words if kind == "start"}
     found = of_builds(parts, build_ids)
-    return [each for each in found if each.state == "running" and each.pid and each.sandbox_id in used]
+    return [each for each in found if each.is_awake and each.sandbox_id in used]
 
 
 def runners(of: dict[str, str]) -> Iterator[tuple[int, str]]:

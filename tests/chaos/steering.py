@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,7 +25,7 @@ from activities.branches import points
 from tests.chaos.builds import Built
 from tests.chaos.faults import Faults
 from tests.chaos.kills import Killer
-from tests.chaos.sandboxes import building
+from tests.chaos.sandboxes import is_awake
 
 EVERY_KILLS = (2, 6)
 """Kills between two that are steered."""
@@ -54,6 +55,8 @@ class Steerer:
     seed: int
     builds: Callable[[], list[Built]]
     counts: Counter[str] = field(default_factory=Counter)
+    awake: list[str] = field(default_factory=list)
+    """Sandboxes that ran although the builds that work in them had paused."""
 
     async def run(self) -> None:
         """Steer one build after another; none is left paused."""
@@ -66,9 +69,13 @@ class Steerer:
                     await self._steer(kind, luck.choice(running), luck)
 
     def problems(self) -> list[str]:
-        """Say whether rewinds fail; a build that ends, or whose point is pruned, may refuse one."""
+        """Say which pauses left a sandbox running, and whether rewinds fail.
+
+        A build that ends, or whose point is pruned, may refuse one.
+        """
         refused, done = self.counts["rewinds refused"], self.counts["rewound"]
-        return [f"{refused} rewinds were refused and {done} made"] if refused > 2 + done else []
+        said = [f"{refused} rewinds were refused and {done} made"] if refused > 2 + done else []
+        return said + [f"sandbox {each} ran while its build was paused" for each in self.awake]
 
     async def _until_kills(self, number: int) -> bool:
         """Wait for so many kills; false once there will be none."""
@@ -84,8 +91,8 @@ class Steerer:
 
     async def _pause(self, built: Built, fault: str) -> None:
         """Pause a build, its sandbox first made to come back otherwise, and resume it whatever happens."""
-        if fault and (sandbox := building(self.faults.parts, built.build_id)):
-            await self.faults.sandbox({"kind": fault, "sandbox": sandbox.sandbox_id})
+        if fault and (sandbox_id := (await self._status(built)).get("sandbox_id")):
+            await self.faults.sandbox({"kind": fault, "sandbox": sandbox_id})
         try:
             await self._signal(built, "pause")
             told = await self._until_paused(built)
@@ -106,23 +113,29 @@ class Steerer:
         raise _Over
 
     async def _until_paused(self, built: Built) -> str:
-        """Wait until a build says that it is paused; its sandbox must be paused at the provider, too."""
+        """Wait until a build says that it is paused; the sandbox that it names must not run then.
+
+        There may be others: one whose creation was never answered is nobody's until the sweep.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline and not built.is_over:
-            with suppress(WorkflowQueryFailedError):
-                try:
-                    status = await self._handle(built).query("status", rpc_timeout=ANSWER)
-                except RPCError as error:
-                    _heed_end(error)
-                else:
-                    if status["status"] == "PAUSED":
-                        return "paused and resumed" if self._sleeps(built) else "paused, not its sandbox"
+            status = await self._status(built)
+            if status.get("status") == "PAUSED":
+                if not is_awake(self.faults.parts, built.build_id, status["sandbox_id"]):
+                    return "paused and resumed"
+                self.awake.append(status["sandbox_id"])
+                return "paused, not its sandbox"
             await asyncio.sleep(0.2)
         return "not paused in time"
 
-    def _sleeps(self, built: Built) -> bool:
-        sandbox = building(self.faults.parts, built.build_id)
-        return sandbox is None or sandbox.state == "paused" or not sandbox.pid
+    async def _status(self, built: Built) -> dict[str, Any]:
+        """Ask a build how it stands; empty while nobody answers. Raises _Over."""
+        with suppress(WorkflowQueryFailedError):
+            try:
+                return await self._handle(built).query("status", rpc_timeout=ANSWER)
+            except RPCError as error:
+                _heed_end(error)
+        return {}
 
     async def _rewind(self, built: Built, chance: random.Random) -> None:
         """Take a build back to a kept restore point; the same update is sent until it is answered."""

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import httpx2
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from starter.commands import start_build
+from tests.histories import heartbeat_timeouts
 from workflows.models import BuildResult
 
 TURNS = 8
@@ -16,7 +18,8 @@ TURNS = 8
 async def test_killed_in_mid_stream_and_in_mid_tool(everything, open_worker, model_control, database):
     """A worker killed while a reply streams, and another while a tool runs: the build still ends READY.
 
-    Each tool call ran once, the half reply is booked as lost, the whole one bought once more.
+    Each tool call ran once, the half reply is booked as lost, the whole one bought once more. The last worker
+    is told another heartbeat timeout, which holds for what it goes on with.
     """
     await model_control.post("/_control/hold", json={"after_events": 3, "after": 2})
     request = {"idea": f"[[script:long turns={TURNS}]]", "project": "killed"}
@@ -29,10 +32,12 @@ async def test_killed_in_mid_stream_and_in_mid_tool(everything, open_worker, mod
     async with open_worker() as worker:
         await until(lambda: _is_in_mid_tool(database, build_id), pause=0.002)
         await worker.kill()
-    async with open_worker():
+    async with open_worker(HEARTBEAT_TIMEOUT_SECONDS="2.5"):
         result = BuildResult.model_validate(await handle.result())
+    first, *_, last = heartbeat_timeouts(await handle.fetch_history())
 
     assert "READY" == result.status
+    assert (timedelta(seconds=3.5), timedelta(seconds=2.5)) == (first, last)
     assert [f"long turn {n} of {TURNS}" for n in range(1, TURNS + 1)] == await _reached(database, build_id)
     assert 1 == await one(
         database, "SELECT count(*) FROM ledger WHERE build_id = :b AND state = 'lost'", build_id

@@ -1,6 +1,7 @@
 """Builds that began under yesterday's code go on under today's: recorded histories replay."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ LARGEST = 150_000
 async def test_replays(file: Path):
     """Today's code gives the commands that were recorded, in their order."""
     await replay(WorkflowHistory.from_json(file.stem, file.read_text()))
+
+
+@pytest.mark.parametrize("seconds", [2, 60])
+async def test_replays_under_another_heartbeat_timeout(seconds: int):
+    """A setting of the worker may change while builds run."""
+    history = WorkflowHistory.from_json("changed", (FOLDER / "changed.json").read_text())
+
+    await replay(history, heartbeat_timeout=timedelta(seconds=seconds))
 
 
 def test_every_scenario_is_recorded():

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from activities.heartbeat import BEAT
 from activities.settings import FORMS, Settings
 from activities.wrong_settings import WrongSettings
+from workflows.options import HEARTBEAT
 
 SECRET = "sk-very-secret"
 NAMES = [str(field.validation_alias or name.upper()) for name, field in Settings.model_fields.items()]
@@ -13,6 +15,7 @@ NAMES = [str(field.validation_alias or name.upper()) for name, field in Settings
 
 WEB = "http://h:1"
 OTHERS = {
+    "heartbeat_timeout_seconds": "2.5",
     "database_url": "postgresql://h/d",
     "redis_url": "redis://h",
     "sandbox_microdollars_per_second": "30.5",
@@ -98,6 +101,14 @@ def test_the_price_of_a_sandbox(given: dict[str, str], price: str):
     assert Decimal(price) == Settings.from_env(given).price_of_sandbox
 
 
+def test_the_heartbeat_timeout():
+    """The default is that of a worker told nothing; in the shortest, a beat may be late by a beat."""
+    shortest = Settings.from_env({"HEARTBEAT_TIMEOUT_SECONDS": "2"})
+
+    assert HEARTBEAT == Settings.from_env().heartbeat_timeout
+    assert 2 * BEAT <= shortest.heartbeat_timeout
+
+
 def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch):
     """`E2B_TEMPLATE=` in a file or a shell means the default, not an empty name."""
     monkeypatch.setenv("PROJECT_SNAPSHOT_BUCKET", "")
@@ -111,6 +122,9 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
+        ("HEARTBEAT_TIMEOUT_SECONDS", "1.9"),
+        ("HEARTBEAT_TIMEOUT_SECONDS", "nan"),
+        ("HEARTBEAT_TIMEOUT_SECONDS", "a minute"),
         ("SANDBOX_TIMEOUT_SECONDS", "5"),
         ("SANDBOX_TIMEOUT_SECONDS", "an hour"),
         ("SANDBOX_MICRODOLLARS_PER_SECOND", "-1"),
@@ -130,7 +144,11 @@ def test_a_wrong_value_is_refused_by_its_variable(
 
     (line,) = str(found.value).splitlines()
     assert line.startswith(f"{variable} is {value!r}: it ")
-    allowed = {"TIMEOUT": "from 60 to 86400", "MICRODOLLARS": "a number from 0 to 1000000"}
+    allowed = {
+        "HEARTBEAT": "a number from 2 to 60",
+        "SANDBOX_TIMEOUT": "from 60 to 86400",
+        "MICRODOLLARS": "a number from 0 to 1000000",
+    }
     assert next((text for part, text in allowed.items() if part in variable), "true or false") in line
 
 
