@@ -78,7 +78,9 @@ async def sandbox_server(services: Mapping[str, str], sandbox_data: Path) -> Asy
         "NIGHTSHIFT_LOCAL_KEY": KEY,
         "NIGHTSHIFT_UPLOAD_HOSTS": urlsplit(services["AWS_ENDPOINT_URL_S3"]).netloc,
     }
-    command = (sys.executable, "-m", "starter.local.sandbox", "--port", str(port), "--data", data)
+    # Each test's client keeps its own distance between creations, and knows of no other test's.
+    limits = ("--creations", "100")
+    command = (sys.executable, "-m", "starter.local.sandbox", "--port", str(port), "--data", data, *limits)
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
     )
