@@ -130,7 +130,7 @@ class Sandboxes(ports.Sandboxes):
             if row is None or row.state not in {"live", "paused", "doomed"}:
                 return
             if row.state == "doomed" or not await self._paused(row, request.sandbox):
-                await self._end(await self._rows.note(row, state="doomed"))
+                await self._kill(request)
 
     async def _paused(self, row: SandboxRow, sandbox: SandboxRef) -> bool:
         """Pause a sandbox and book its time; False when it is gone, or answers as if it were."""
@@ -222,9 +222,12 @@ class Sandboxes(ports.Sandboxes):
     async def kill_sandbox(self, request: SandboxStep) -> None:
         """Kill a sandbox; one already gone is no failure."""
         async with heartbeating(), classified():
-            row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
-            if row is not None and row.state != "gone":
-                await self._end(await self._rows.note(row, state="doomed"))
+            await self._kill(request)
+
+    async def _kill(self, request: SandboxStep) -> None:
+        row = await self._rows.find(request.build_id, request.sandbox.sandbox_id)
+        if row is not None and row.state != "gone":
+            await self._end(await self._rows.note(row, state="doomed"))
 
     async def _doom_older(self, row: SandboxRow) -> None:
         """Mark what an earlier generation left; the sweep kills what cannot be killed now."""

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import RowMapping, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.exceptions import ApplicationError
 
 from activities.tables import installation, sandboxes
+from workflows.errors import FailureType
 from workflows.files import SandboxRef
 
 _DETAILS = sandboxes.c.details
@@ -29,6 +31,8 @@ class SandboxRow(NamedTuple):
     """creating, live, paused, doomed, gone."""
     details: dict[str, Any]
     """home, workspace, identity, run_ends, nonce of a planned pause, attempt, strays (to be killed)."""
+    changed_at: datetime
+    """The version that was read."""
 
     @property
     def reference(self) -> SandboxRef:
@@ -87,28 +91,22 @@ class SandboxRows:
         if row.state == "doomed" and row.sandbox_id:
             strays.append(row.sandbox_id)
         details = {"attempt": row.attempt + 1, "strays": strays}
-        await connection.execute(
-            update(sandboxes)
-            .where(is_row(row.build_id, row.role, row.generation))
-            .values(state="creating", sandbox_id="", details=details, changed_at=func.now())
-        )
-        return row._replace(state="creating", sandbox_id="", details=details)
+        values = {"state": "creating", "sandbox_id": "", "details": details}
+        return await _write(connection, row, values)
 
     async def note(
         self, row: SandboxRow, *, state: str, sandbox_id: str | None = None, **details: object
     ) -> SandboxRow:
-        """Write a new state and add to the details."""
-        values: dict[str, Any] = {"state": state, "changed_at": func.now()}
-        values["details"] = _DETAILS.concat(details)
+        """Write a new state and add to the details.
+
+        Raises a retryable error where the row was changed since it was read: what is to follow may not any
+        more, as when this attempt stood still and another has done all of it.
+        """
+        values: dict[str, Any] = {"state": state, "details": _DETAILS.concat(details)}
         if sandbox_id is not None:
             values["sandbox_id"] = sandbox_id
         async with self._engine.begin() as connection:
-            await connection.execute(
-                update(sandboxes).where(is_row(row.build_id, row.role, row.generation)).values(values)
-            )
-        return row._replace(
-            state=state, sandbox_id=sandbox_id or row.sandbox_id, details={**row.details, **details}
-        )
+            return await _write(connection, row, values)
 
     async def find(self, build_id: str, sandbox_id: str) -> SandboxRow | None:
         """Give the row of a sandbox by its id; none when the build never had it."""
@@ -175,6 +173,21 @@ def is_row(build_id: str, role: str, generation: int) -> Any:
         sandboxes.c.build_id == build_id,
         sandboxes.c.role == role,
         sandboxes.c.generation == generation,
+    )
+
+
+async def _write(connection: AsyncConnection, row: SandboxRow, values: Mapping[str, Any]) -> SandboxRow:
+    written = await connection.execute(
+        update(sandboxes)
+        .where(is_row(row.build_id, row.role, row.generation), sandboxes.c.changed_at == row.changed_at)
+        .values({**values, "changed_at": func.clock_timestamp()})
+        .returning(*(sandboxes.c[name] for name in SandboxRow._fields))
+    )
+    if found := written.mappings().one_or_none():
+        return _row(found)
+    raise ApplicationError(
+        f"Sandbox generation {row.generation} of build {row.build_id} was changed by another attempt.",
+        type=FailureType.RETRYABLE,
     )
 
 

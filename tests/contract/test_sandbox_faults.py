@@ -10,16 +10,21 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 from typing_extensions import override
 
 from activities.runner_archive import archive
+from activities.sandbox import Sandboxes
 from activities.sandbox_client import SandboxClient
-from activities.sandbox_rows import SandboxRow
+from activities.sandbox_rows import SandboxRow, SandboxRows
+from activities.sandbox_time import SandboxTime
 from activities.settings import Settings
 from activities.workspace import MAX_LINE_BYTES, Workspace
 from tests.contract.conftest import Bench, tools_of
 from workflows.errors import FailureType
+from workflows.files import CreateSandbox
 
 SOON = timedelta(seconds=20)
 Made = Callable[..., Awaitable[str]]
@@ -256,3 +261,37 @@ async def test_the_sweep_names_the_row_that_waits_for_what_it_kills(bench: Bench
 
     assert orphans == set(killed)
     assert {"build": ("gone", True), "check": ("creating", False)} == rows
+
+
+class StandsStill(SandboxRows):
+    """Opens a row, and stands still until it is let go, as a process does whose machine is suspended."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self.opened, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def open(self, build_id: str, *, role: str, generation: int) -> SandboxRow:
+        row = await super().open(build_id, role=role, generation=generation)
+        self.opened.set()
+        await self.goes_on.wait()
+        return row
+
+
+async def test_an_attempt_that_stood_still_takes_no_row_from_another(bench: Bench, settings: Settings):
+    """What another attempt made meanwhile stays the build's, and can be paused as such."""
+    rows, time = StandsStill(bench.engine), SandboxTime(bench.engine, settings)
+    slow = Sandboxes(bench.workspace, rows, bench.restorer, time=time, settings=settings)
+    request = CreateSandbox(build_id=bench.build_id, generation=1)
+    still = asyncio.create_task(ActivityEnvironment().run(slow.create_sandbox, request))
+    await rows.opened.wait()
+    sandbox = await bench.create()
+    rows.goes_on.set()
+    with pytest.raises(ApplicationError, match="changed by another attempt") as caught:
+        await still
+    row = await bench.rows.find(bench.build_id, sandbox.sandbox_id)
+
+    assert caught.value.type == FailureType.RETRYABLE
+    assert row is not None
+    assert row.reference == sandbox
+    assert "live" == row.state
