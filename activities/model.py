@@ -178,7 +178,7 @@ class Model(ports.Model):
     ) -> str:
         """Stream into `reply`, telling watchers each sentence; gives the provider's id of the request."""
         sentences = Sentences()
-        await self._purchases.hold(reservation)
+        await self._look_again(reservation)
         opening = self._provider.stream(request.model, conversation, max_tokens=reservation.max_tokens)
         async with opening as opened:
             async for event in opened.events:
@@ -195,6 +195,19 @@ class Model(ports.Model):
         await self._events.publish(
             request.build_id, "agent.thinking", text=sentence, turn=request.turn, phase=request.phase
         )
+
+    async def _look_again(self, reservation: Reservation) -> None:
+        """See that no other attempt took over while this one stood still; raises a retryable error."""
+        try:
+            holds = await self._purchases.holds(reservation)
+        except Exception as error:
+            # It only saves a second purchase: a database that is away for a moment must not cost the call.
+            if not is_passing(error):
+                raise
+            return
+        if not holds:
+            text = "Another attempt took over this call; this one has bought nothing."
+            raise ApplicationError(text, type=FailureType.RETRYABLE)
 
     async def _note_input(self, reservation: Reservation, reply: Reply) -> None:
         try:

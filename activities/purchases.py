@@ -136,18 +136,17 @@ class Purchases:
                 lifetime=order.lifetime,
             )
 
-    async def hold(self, reservation: Reservation) -> None:
-        """See, before it is spent, that the money is still set aside: this attempt may have stood still.
+    async def holds(self, reservation: Reservation) -> bool:
+        """Tell, before it is spent, whether the money is still set aside: this attempt may have stood still.
 
-        Raises a retryable error where another has taken over; what was booked as lost then was not spent.
+        Where another took over meanwhile, what that one booked as lost was not spent, and is given back.
         """
         async with self._engine.begin() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] == "reserved":
-                return
+                return True
             await correct_entry(connection, entry, state="released", cost=0, note="never sent")
-        text = "Another attempt took over this call; this one has bought nothing."
-        raise ApplicationError(text, type=FailureType.RETRYABLE)
+        return False
 
     async def note_input(self, reservation: Reservation, usage: Usage) -> None:
         """Note what the provider counted as input, so that a crash from here on is priced closer."""
