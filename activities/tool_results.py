@@ -28,6 +28,10 @@ INTERRUPTED: Final = (
     "Interrupted: the sandbox was lost or restarted while this call ran, so it may or may not have taken "
     "effect. Look at the files and processes before you repeat it."
 )
+GONE: Final = (
+    "[The workspace was moved or deleted. It is there again, empty, and only what lies in it is saved: if "
+    "you still need the files, move them back into it.]"
+)
 CUT_OFF: Final = (
     "Interrupted: {why}. What ran was stopped, and it may have done part of its work. Look at the files and "
     "processes before you repeat it."
@@ -78,6 +82,8 @@ def changed(answer: Mapping[str, Any]) -> Result:
         text += f"\n[Not saved, too large or unreadable, and lost when the sandbox is: {_names(omitted)}]"
     if torn := capture.get("torn"):
         text += f"\n[Saved while they were being written, and perhaps not whole: {_names(torn)}]"
+    if answer.get("workspace_gone"):
+        text += f"\n{GONE}"
     if unsaved := answer.get("capture_error"):
         hint = ". Delete what is large and not needed" if unsaved.get("kind") == "disk_full" else ""
         text += f"\n[What this call changed is not saved yet: {str(unsaved.get('message'))[:500]}{hint}]"

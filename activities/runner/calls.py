@@ -52,6 +52,8 @@ def _make(claim: Claim, request: dict[str, Any], room: Room) -> dict[str, Any]:
     with room(claim.state):
         result = outcome("interrupted", FORGOTTEN) if _is_forgotten(claim, request) else _run(claim, request)
     result["running"] = _running(claim.state)
+    # Before the capture, which makes an empty one.
+    result["workspace_gone"] = not os.path.lexists(claim.state.workspace)
     if request.get("capture", True) and result["status"] != "refused":
         result.update(_capture(request))
     with room(claim.state):

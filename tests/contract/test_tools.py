@@ -135,6 +135,18 @@ async def test_a_command_whose_end_cannot_be_noted_is_interrupted(bench: Bench):
     assert "may have done part" in outcome.preview
 
 
+async def test_a_workspace_that_was_moved_away_is_told(bench: Bench):
+    """What lies elsewhere is not saved: the model hears of it at once, and once."""
+    sandbox = await bench.create()
+
+    told = await bench.bash(sandbox, "echo x > a; mv ~/workspace ~/app")
+    after = await bench.bash(sandbox, "ls -A; mv ~/app/a .")
+
+    assert "The workspace was moved or deleted" in told.preview
+    assert after.preview.strip() == "(no output)"
+    assert after.captured > told.captured > 0
+
+
 async def test_a_command_that_deleted_its_claim_is_not_run_twice(bench: Bench):
     """An attempt whose answer was lost, in a sandbox that forgot it: the next one is told so."""
     sandbox = await bench.create()
