@@ -7,7 +7,9 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from typing_extensions import override
 
+from activities.heartbeat import attend
 from activities.settings import Settings
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -17,12 +19,23 @@ POOL_SIZE = 20
 """Connections that one process keeps; activities hold one only inside a transaction."""
 
 
+class Database(AsyncEngine):
+    """Begins no transaction for an attempt that was given up while it stood still; see `attend`."""
+
+    @override
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+        await attend()
+        async with super().begin() as connection:
+            yield connection
+
+
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
     """Open the pool of connections and close it at the end; a connection is tried before it is lent."""
     url = settings.database_url.get_secret_value()
     named = {} if "application_name" in url else {"server_settings": {"application_name": "nightshift"}}
-    engine = create_async_engine(
+    made = create_async_engine(
         url,
         pool_size=POOL_SIZE,
         max_overflow=POOL_SIZE,
@@ -30,6 +43,7 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
         hide_parameters=True,
         connect_args={"command_timeout": 60, **named},
     )
+    engine = Database(made.sync_engine)
     try:
         yield engine
     finally:

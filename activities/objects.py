@@ -14,6 +14,7 @@ import aioboto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from activities.heartbeat import attend
 from activities.reach import is_private
 from activities.settings import Settings
 
@@ -139,6 +140,7 @@ class Objects:
 
     async def delete(self, key: str) -> None:
         """Delete an object; one that is gone already is no failure."""
+        await attend()
         await self._client.delete_object(Bucket=self._bucket, Key=key)
 
     async def presign_put(self, key: str, *, sha256: str, length: int) -> PresignedPut:

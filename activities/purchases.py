@@ -4,7 +4,8 @@ Owns the ledger's states; knows no vendor. All of a user's builds meet at the lo
 build has one open reservation at most: a newer call marks what an older one left open as lost.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -136,12 +137,21 @@ class Purchases:
                 lifetime=order.lifetime,
             )
 
+    @asynccontextmanager
+    async def _booking(self) -> AsyncGenerator[AsyncConnection]:
+        """Begin a transaction also for an attempt that was given up: the state of its entry tells it.
+
+        What such a one has paid for is booked, and a reply of its own that came first is the reply.
+        """
+        async with self._engine.connect() as connection, connection.begin():
+            yield connection
+
     async def holds(self, reservation: Reservation) -> bool:
         """Tell, before it is spent, whether the money is still set aside: this attempt may have stood still.
 
         Where another took over meanwhile, what that one booked as lost was not spent, and is given back.
         """
-        async with self._engine.begin() as connection:
+        async with self._booking() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] == "reserved":
                 return True
@@ -162,7 +172,7 @@ class Purchases:
 
         A superseded attempt appends nothing: its cost is booked as lost and a retryable error raised.
         """
-        async with self._engine.begin() as connection:
+        async with self._booking() as connection:
             entry = await lock_entry(connection, reservation.id)
             price = price_of(entry["model"], delivery.usage, at=entry["opened_at"])
             values = usage_values(delivery.usage) | {
@@ -185,7 +195,7 @@ class Purchases:
 
     async def release(self, reservation: Reservation) -> None:
         """Give the money back: the provider did nothing for it."""
-        async with self._engine.begin() as connection:
+        async with self._booking() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] == "reserved":
                 await close_entry(
@@ -198,7 +208,7 @@ class Purchases:
         The provider may bill each, but stops when we hang up, before it has given anything. The output in the
         worst price of the first is room for the input of others; so an outage of hours costs one reply.
         """
-        async with self._engine.begin() as connection:
+        async with self._booking() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] != "reserved":
                 return
@@ -209,7 +219,7 @@ class Purchases:
 
     async def lose(self, reservation: Reservation, *, why: str, used: Usage | None = None) -> None:
         """Book what a reply that never became whole used, else the most it may have; it stays counted."""
-        async with self._engine.begin() as connection:
+        async with self._booking() as connection:
             entry = await lock_entry(connection, reservation.id)
             if entry["state"] == "reserved":
                 await lose_entry(connection, entry, why=why, used=used)

@@ -25,6 +25,7 @@ from e2b.exceptions import SandboxNotRunningException, SandboxUnreachableExcepti
 from temporalio.exceptions import ApplicationError
 
 from activities.failures import classify, lost
+from activities.heartbeat import attend
 from activities.local_preview import local_preview
 from activities.pace import Pace
 from activities.sandbox_failures import answered
@@ -241,6 +242,7 @@ class SandboxClient:
     @asynccontextmanager
     async def _guarded(self, sandbox_id: str, *, within: timedelta = 4 * GRACE) -> AsyncGenerator[None]:
         """Bound a call, as the SDK may hang, and turn the vendor's exceptions into ours."""
+        await attend()
         try:
             async with asyncio.timeout(within.total_seconds()):
                 yield
