@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from typing_extensions import override
@@ -15,6 +16,8 @@ from activities.settings import Settings
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 UPGRADE_LOCK = 0x4E53_0001
 """Advisory lock: two processes may start at once, one migrates, the other finds it done."""
+IDLE = "2min"
+"""How long a transaction may wait for its process: one whose machine is gone keeps its locks for hours."""
 POOL_SIZE = 20
 """Connections that one process keeps; activities hold one only inside a transaction."""
 
@@ -44,10 +47,18 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
         connect_args={"command_timeout": 60, **named},
     )
     engine = Database(made.sync_engine)
+    event.listen(engine.sync_engine, "connect", _bound)
     try:
         yield engine
     finally:
         await engine.dispose()
+
+
+def _bound(connection: DBAPIConnection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE}'")
+    cursor.close()
+    connection.commit()
 
 
 async def upgrade_database(url: str) -> None:

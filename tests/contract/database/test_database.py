@@ -8,12 +8,12 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, make_url, select
+from sqlalchemy import Connection, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from activities.database import upgrade_database
+from activities.database import IDLE, upgrade_database
 from activities.money_tables import plan_tiers, users
 from activities.sandbox_rows import SandboxRows
 from activities.tables import installation, metadata
@@ -62,3 +62,12 @@ async def test_each_database_is_an_installation_of_its_own(engine):
             await connection.execute(insert(installation).values(id="another", is_this=False))
 
     assert uuid.UUID(await SandboxRows(engine).installation())
+
+
+async def test_a_transaction_whose_process_is_gone_ends(engine):
+    """A worker that stands still in a transaction, or whose machine is lost, does not keep its locks."""
+    async with engine.connect() as connection:
+        await connection.rollback()
+        told = await connection.execute(text("SHOW idle_in_transaction_session_timeout"))
+
+        assert IDLE == told.scalar_one()
