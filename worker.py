@@ -47,6 +47,7 @@ from activities.transcript import Transcript
 from activities.workspace import Workspace
 from activities.wrong_settings import WrongSettings
 from starter.attach import ROOT, TASK_QUEUE
+from starter.cold_queries import ColdQueries
 from starter.connect import connect
 from starter.exits import run, until_told
 from starter.janitor_schedule import keep_janitor
@@ -143,9 +144,7 @@ def _activity_name(function: Activity) -> str | None:
 
 def workflow_runner() -> SandboxedWorkflowRunner:
     """The workflow sandbox, which every pure module passes through."""
-    return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PURE_MODULES)
-    )
+    return ColdQueries(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PURE_MODULES))
 
 
 def build_worker(
