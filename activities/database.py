@@ -47,14 +47,14 @@ async def open_database(settings: Settings) -> AsyncGenerator[AsyncEngine]:
         connect_args={"command_timeout": 60, **named},
     )
     engine = Database(made.sync_engine)
-    event.listen(engine.sync_engine, "connect", _bound)
+    event.listen(engine.sync_engine, "connect", _limit_idle)
     try:
         yield engine
     finally:
         await engine.dispose()
 
 
-def _bound(connection: DBAPIConnection, _: object) -> None:
+def _limit_idle(connection: DBAPIConnection, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE}'")
     cursor.close()

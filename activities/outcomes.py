@@ -13,18 +13,14 @@ def outcome_of(kept: ToolResult, call: ToolCall, *, generation: int) -> ToolOutc
     One that was written in an earlier one, by an attempt that nobody heard, changed no file of this one.
     """
     effects: dict[str, Any] = json.loads(kept.effects)
-    if kept.generation != generation:
-        took_effect = effects.get("captured") or not effects.get("interrupted")
-        effects |= {
-            "captured": 0,
-            "uncaptured": False,
-            "running": None,
-            "undone": bool(call.changing and took_effect),
-        }
-    return ToolOutcome(
+    told = ToolOutcome(
         tool_use_id=kept.tool_use_id,
         preview=kept.preview,
         is_error=kept.is_error,
         digest=kept.digest,
         **effects,
     )
+    if kept.generation == generation:
+        return told
+    undone = call.changing and told.has_effect
+    return told.model_copy(update={"captured": 0, "uncaptured": False, "running": None, "undone": undone})

@@ -108,7 +108,7 @@ class Acting:
         if outcome.undone:
             state.undone = True
             state.note(told_of_late(f"{call.tool}: {call.label}"))
-        elif call.changing and (not outcome.interrupted or outcome.captured > 0):
+        elif call.changing and outcome.has_effect:
             state.unsaved = (*state.unsaved, f"{call.tool}: {call.label}")
         if outcome.uncaptured or outcome.captured:
             state.uncaptured = outcome.uncaptured

@@ -174,3 +174,8 @@ class ToolOutcome(Payload):
     """Set by `narrate` to the item of the plan that it begins."""
     digest: str = ""
     """Of the whole result, for the repetition guard."""
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether a changing call may have changed files: not one cut off of which nothing was captured."""
+        return not self.interrupted or self.captured > 0
