@@ -16,6 +16,7 @@ from e2b import (
     CommandExitException,
     FileNotFoundException,
     SandboxException,
+    SandboxInfo,
     SandboxNotFoundException,
     SandboxQuery,
     SandboxState,
@@ -41,7 +42,6 @@ MAX_SILENCES: Final = 4
 """How often a sandbox leaves an activity without an answer until it counts as lost."""
 CREATION_SPACING: Final = timedelta(seconds=0.2)
 """What lies at least between two creations of this worker: E2B allows 5 a second, and says 429 beyond."""
-
 
 Lengthened = Callable[[str, timedelta], Awaitable[None]]
 """Is told how long a running sandbox lives from now on."""
@@ -104,18 +104,13 @@ class SandboxClient:
         async with self._guarded("", within=timedelta(minutes=5)):
             pages = AsyncSandbox.list(query=SandboxQuery(metadata=metadata), limit=100, **self._api)
             while pages.has_next:
-                found += [
-                    Listed(each.sandbox_id, dict(each.metadata), each.started_at)
-                    for each in await pages.next_items()
-                ]
+                page = await pages.next_items()
+                found += [Listed(each.sandbox_id, dict(each.metadata), each.started_at) for each in page]
         return found
 
     async def find(self, metadata: dict[str, str]) -> Listed | None:
         """Find a running or paused sandbox by its metadata."""
-        async with self._guarded(""):
-            pages = AsyncSandbox.list(query=SandboxQuery(metadata=metadata), limit=10, **self._api)
-            found = await pages.next_items()
-        return Listed(found[0].sandbox_id, dict(found[0].metadata), found[0].started_at) if found else None
+        return next(iter(await self.all(metadata)), None)
 
     async def is_running(self, sandbox_id: str) -> bool:
         """Tell whether the provider calls it running; false when paused or gone."""
@@ -123,21 +118,21 @@ class SandboxClient:
 
     async def _end_of(self, sandbox_id: str) -> datetime | None:
         """Ask when the provider ends a running sandbox; none when it is paused or gone."""
-        try:
-            async with asyncio.timeout(GRACE.total_seconds()):
-                info = await AsyncSandbox.get_info(sandbox_id, **self._api)
-        except SandboxNotFoundException:
-            return None
-        return info.end_at if info.state == SandboxState.RUNNING else None
+        info = await self._look_up(sandbox_id)
+        return info.end_at if info and info.state == SandboxState.RUNNING else None
 
     async def exists(self, sandbox_id: str) -> bool:
         """Tell whether the provider still knows it, running or paused."""
         async with self._guarded(""):
-            try:
-                await AsyncSandbox.get_info(sandbox_id, **self._api)
-            except SandboxNotFoundException:
-                return False
-        return True
+            return await self._look_up(sandbox_id) is not None
+
+    async def _look_up(self, sandbox_id: str) -> SandboxInfo | None:
+        """Give what the provider says of a sandbox; none when it is gone."""
+        try:
+            async with asyncio.timeout(GRACE.total_seconds()):
+                return await AsyncSandbox.get_info(sandbox_id, **self._api)
+        except SandboxNotFoundException:
+            return None
 
     async def resume(self, sandbox_id: str) -> str:
         """Resume or lengthen a sandbox and give the id that the provider answered with.
@@ -154,8 +149,14 @@ class SandboxClient:
     async def pause(self, sandbox_id: str) -> None:
         """Pause it; one that is paused already is no failure. Raises SandboxLost when it is gone."""
         self._handles.pop(sandbox_id, None)
-        async with self._guarded(sandbox_id):
-            await AsyncSandbox.pause(sandbox_id, **self._api)
+        try:
+            async with self._guarded(sandbox_id, within=4 * self._grace):
+                await AsyncSandbox.pause(sandbox_id, **self._api)
+        except ApplicationError:
+            # A large one may be paused only after its request was given up.
+            info = await self._look_up(sandbox_id)
+            if info is None or info.state != SandboxState.PAUSED:
+                raise
 
     async def kill(self, sandbox_id: str) -> None:
         """Kill it; one that is gone is no failure."""

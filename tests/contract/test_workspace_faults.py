@@ -120,6 +120,18 @@ async def test_another_id_while_pausing_leaves_nothing_running(
     assert [] == await bench.client.all({"build": bench.build_id})
 
 
+async def test_a_pause_whose_answer_is_late_is_a_pause(bench: Bench, settings: Settings, faults: Faults):
+    """A sandbox that sleeps by the time its pause was given up is none that runs on, and is not killed."""
+    sandbox = await bench.create()
+    await faults.set(kind="stall", path="/pause", seconds=8)
+    impatient = SandboxClient(settings, grace=timedelta(seconds=0.5))
+
+    await impatient.pause(sandbox.sandbox_id)
+
+    assert not await bench.client.is_running(sandbox.sandbox_id)
+    assert await bench.client.exists(sandbox.sandbox_id)
+
+
 async def test_another_id_while_working_is_a_loss(bench: Bench, settings: Settings, faults: Faults):
     """A worker that finds its way back to a running sandbox takes no other for it, and leaves none behind."""
     sandbox = await bench.create()
