@@ -1,11 +1,11 @@
-"""Which models can still be had, as the vendor's client and the price list know them. Reads no clock."""
+"""Which models can still be had, as the vendor's client and the price list know them. Reads no clock.
+
+The client is imported late: it takes a second, for which commands that ask for no model need not wait.
+"""
 
 from datetime import date, datetime
 from functools import cache
 from typing import get_args
-
-from anthropic.resources.messages import DEPRECATED_MODELS
-from anthropic.types import Model
 
 from activities.prices import UnpricedModel, priced_as
 
@@ -30,6 +30,8 @@ def offered_models(on: date) -> list[str]:
 @cache
 def _known() -> tuple[str, ...]:
     """What the vendor's client names and the price list prices."""
+    from anthropic.types import Model
+
     named = {name for part in get_args(Model) for name in get_args(part)}
     return tuple(sorted(name for name in named if _is_priced(name)))
 
@@ -48,6 +50,8 @@ def _is_over(model: str, on: date) -> bool:
 @cache
 def _last_days() -> dict[str, date]:
     """When each deprecated model is retired, which the client keeps as a text such as `July 21st, 2025`."""
+    from anthropic.resources.messages import DEPRECATED_MODELS
+
     return {name: _date(text) for name, text in DEPRECATED_MODELS.items()}
 
 
