@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,9 +245,20 @@ def _kill(pid: int) -> None:
 
 
 def _kill_carriers(sandbox_id: str) -> None:
+    """Kill what carries a sandbox's id until none is left: what is killed may just have started another."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while (carriers := _carriers(sandbox_id)) and time.monotonic() < deadline:
+        for pid in carriers:
+            _kill(pid)
+        time.sleep(0.01)
+
+
+def _carriers(sandbox_id: str) -> list[int]:
     # Without a namespace only its environment tells that a process came from a sandbox.
     marker = f"E2B_SANDBOX_ID={sandbox_id}\0".encode()
+    found: list[int] = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             if marker in path.read_bytes():
-                _kill(int(path.parent.name))
+                found.append(int(path.parent.name))
+    return found
