@@ -152,9 +152,9 @@ class SandboxClient:
         try:
             async with self._guarded(sandbox_id, within=4 * self._grace):
                 await AsyncSandbox.pause(sandbox_id, **self._api)
-        except ApplicationError:
+        except ApplicationError as error:
             # A large one may be paused only after its request was given up.
-            info = await self._look_up(sandbox_id)
+            info = await self._look_up(sandbox_id) if error.type == FailureType.SANDBOX_LOST else None
             if info is None or info.state != SandboxState.PAUSED:
                 raise
 

@@ -16,6 +16,8 @@ with workflow.unsafe.imports_passed_through():
 ACTIVITIES = "queried-activities"
 STICKY = timedelta(seconds=2)
 """How long what is meant for a dead worker waits for it."""
+LONGEST = timedelta(minutes=1)
+"""How long an activity may take, the wait for the gate of the first in it."""
 
 
 @workflow.defn
@@ -35,9 +37,9 @@ class Queried:
 
     @workflow.run
     async def run(self) -> str:
-        await workflow.execute_activity("first", task_queue=ACTIVITIES, schedule_to_close_timeout=STICKY * 30)
+        await workflow.execute_activity("first", task_queue=ACTIVITIES, schedule_to_close_timeout=LONGEST)
         name = "paused" if self._is_paused else "second"
-        await workflow.execute_activity(name, task_queue=ACTIVITIES, schedule_to_close_timeout=STICKY * 30)
+        await workflow.execute_activity(name, task_queue=ACTIVITIES, schedule_to_close_timeout=LONGEST)
         return name
 
 
